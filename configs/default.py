@@ -1,0 +1,324 @@
+"""Every field of a run, with its meaning, unit and the source of its default.
+
+Other files in this folder import this one and change a few fields. Three schedules exist, chosen
+behind a colon (`--config=configs/bgl.py:quick`):
+
+  (nothing)  trained in minutes on two CPU cores: the small discriminator and shorter phases
+  quick      a check that everything works, within two minutes on 10,000 lines
+  full       the published schedules, for an accelerator (untested on one)
+
+Sources named in the comments:
+  [paper]    Farzad and Gulliver, Log Message Anomaly Detection with Oversampling, IJAIA 11(4), 2020
+  [seqgan]   Yu et al., SeqGAN, AAAI 2017, and the settings of its published code
+  [keras]    the default of Keras, which the paper used without tuning
+  [logjax]   our choice; the reason stands beside it
+An A with a number is the ambiguity of the paper that the field decides (docs/paper.md lists them).
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+
+def get_config(schedule: str = '') -> ConfigDict:
+  """Returns the configuration of a run; `schedule` is '', 'quick' or 'full'."""
+  config = ConfigDict()
+  # Seed of everything random: data simulation, splits, initial parameters, sampling.
+  config.seed = 0
+  # Who may see what: 'honest' (no leak) or 'paper' (all seven leaks of the published protocol).
+  config.protocol = 'honest'
+  # Names of leaks, separated by commas, instead of the protocol's own set; 'none' for no leak.
+  config.leaks = ''
+  # Number of devices to train on; 0 means all that divide the batch.
+  config.devices = 0
+  config.data = data()
+  config.text = text()
+  config.split = split()
+  config.oversampler = oversampler()
+  config.seqgan = seqgan()
+  config.detector = detector()
+  if schedule not in SCHEDULES:
+    raise ValueError(f'unknown schedule {schedule!r}: use one of {sorted(SCHEDULES)}')
+  SCHEDULES[schedule](config)
+  return config
+
+
+def data() -> ConfigDict:
+  """Where the lines come from."""
+  data = ConfigDict()
+  # Corpus: 'bgl', 'thunderbird', 'openstack', 'hdfs', or 'own' (a format given below).
+  data.corpus = 'thunderbird'
+  # Log files, separated by commas, globs allowed; '' looks at the next fields.
+  data.path = ''
+  # Folder with the corpus under its published name (log file or archive); '' for none.
+  data.manual_dir = ''
+  # Whether to download the published corpus (BGL 57 MB, Thunderbird 2 GB) when no file is given.
+  data.download = False
+  # Folder of the prepared TFDS data; '' means the user's cache folder.
+  data.data_dir = ''
+  # Lines of the simulated corpus, which is used when none of the above gives a file.
+  data.simulated_lines = 33_000
+  # Read only the first so many lines; 0 means all.
+  data.limit_lines = 0
+  # Share of lines that may fail to fit the format before the run stops.
+  data.max_rejected = 0.01
+  # How lines are labelled: 'column', 'instance' (OpenStack, by injected fault), 'file' (OpenStack,
+  # as in the paper), 'blocks' (HDFS), or 'auto' by corpus.
+  data.labels = 'auto'
+  # HDFS only: the CSV file with a label for every block.
+  data.label_file = ''
+  # Corpus 'own': regular expression with the named groups message, label, time, node.
+  data.pattern = ''
+  # Corpus 'own': how the group time is read: 'epoch' (seconds) or a strptime format; '' for none.
+  data.time_format = ''
+  # Corpus 'own': the value of the group label that means normal.
+  data.normal_label = '-'
+  return data
+
+
+def text() -> ConfigDict:
+  """From messages to token rows (A1)."""
+  text = ConfigDict()
+  # Tokens a row: shorter rows are padded, longer ones cut at the end. [paper] input width 40.
+  text.length = 40
+  # Numbers and addresses: 'mask' them, or 'keep' the most frequent ones as tokens; 'auto' is mask
+  # when honest and keep with the paper, whose millions of distinct rows need them. A1
+  text.numbers = 'auto'
+  # With 'keep': how many distinct numbers and addresses stay tokens; the others are masked.
+  text.kept_numbers = 2000
+  # Words with two or more digits (r23, an343): 'mask', 'keep' or 'drop'. A1, [logjax] they name
+  # single machines, which a detector should not learn by heart.
+  text.identifiers = 'mask'
+  # What is a token: 'words', 'punctuation' (signs are tokens too) or 'template' (words of the
+  # line's Drain template). A1, [keras] whose tokenizer drops punctuation.
+  text.tokens = 'words'
+  # Lower-case the message. A1, [keras]
+  text.lowercase = True
+  # Largest vocabulary, special tokens included; the rarest words become <unk>.
+  text.max_vocabulary = 20_000
+  return text
+
+
+def split() -> ConfigDict:
+  """Which rows train, validate and test."""
+  split = ConfigDict()
+  # Order of rows before cutting: 'time' or 'random'; 'auto' is time unless random_split leaks.
+  split.by = 'auto'
+  # Share of rows that train. None: 0.6 when honest; [paper] 0.05 * 0.05 (OpenStack 0.05 * 0.85).
+  split.train = config_dict.placeholder(float)
+  # Share of rows that validate. None: 0.2; [paper] 0.05 * 0.95 (OpenStack 0.05 * 0.15).
+  split.valid = config_dict.placeholder(float)
+  return split
+
+
+def oversampler() -> ConfigDict:
+  """From few abnormal rows to many."""
+  oversampler = ConfigDict()
+  # 'none', 'random' (repeat real rows), 'mle' (SeqGAN without its adversarial phase), 'seqgan'.
+  oversampler.name = 'seqgan'
+  # Rows to generate; None means as many as balance the classes. [paper]
+  oversampler.count = config_dict.placeholder(int)
+  # Sets that the abnormal rows are split into, a generator each. None: [paper] 7, OpenStack 2.
+  oversampler.sets = config_dict.placeholder(int)
+  # How the sets are drawn: 'random', 'time' (in order), 'text' (equal masked texts together). A5
+  oversampler.sets_by = 'random'
+  # Which generated rows are removed as too similar to training rows or to each other: 'none',
+  # 'exact', 'masked' (equal masked text), 'jaccard' (token sets, threshold below). A4
+  oversampler.similarity = 'exact'
+  # With 'jaccard': rows at this similarity or above are removed. A4
+  oversampler.jaccard = 0.9
+  # When distinct rows run short: 'repeat' removed ones as often as they were generated, or
+  # 'short': stay below the requested number.
+  oversampler.on_shortage = 'repeat'
+  # Give up looking for distinct rows after so many times the requested number.
+  oversampler.max_draws = 2.0
+  # Softmax temperature of sampling once trained; 1 samples from the generator itself. [paper]
+  oversampler.temperature = 1.0
+  return oversampler
+
+
+def seqgan() -> ConfigDict:
+  """The generator, the discriminator and their schedule (A3)."""
+  seqgan = ConfigDict()
+  # Embedding size of the generator. [seqgan]
+  seqgan.embedding = 32
+  # Hidden size of the generator's GRU. [paper]
+  seqgan.hidden = 30
+  # Standard deviation of the generator's initial weights. [seqgan]
+  seqgan.init_std = 0.1
+  # Adam learning rate of the generator, both phases. [seqgan]
+  seqgan.generator_learning_rate = 0.01
+  # Largest global norm of the generator's gradient. [seqgan]
+  seqgan.clip_norm = 5.0
+  # Rows a batch, for each set. [paper]
+  seqgan.batch = 128
+  # An epoch is at most this many rows of a set, drawn anew each time. [seqgan] 9,984
+  seqgan.rows_per_epoch = 9_984
+  # Epochs of maximum-likelihood pretraining. [seqgan]
+  seqgan.mle_epochs = 120
+  # Rounds of discriminator pretraining, each on newly generated rows. [seqgan]
+  seqgan.discriminator_rounds = 50
+  # Epochs on the rows of one such round, in both phases (k). [seqgan]
+  seqgan.discriminator_epochs = 3
+  # Rounds of adversarial training (Algorithm 1). [seqgan]
+  seqgan.rounds = 200
+  # Generator steps a round. [seqgan]
+  seqgan.g_steps = 1
+  # Discriminator rounds a round. [seqgan]
+  seqgan.d_steps = 5
+  # Rollouts a prefix, N of equation 4. [seqgan]
+  seqgan.rollouts = 16
+  # Sentences a set whose rollouts run together: bounds the memory. [logjax] 4 suits a CPU's cache;
+  # an accelerator wants the whole batch.
+  seqgan.rollout_block = 4
+  # r of beta <- r * beta + (1 - r) * theta after each round; 0 is beta <- theta. [paper]
+  seqgan.rollout_update = 0.0
+  # Embedding size of the discriminator. [seqgan]
+  seqgan.discriminator_embedding = 64
+  # Widths of the discriminator's convolutions; those longer than a row are left out. [seqgan]
+  seqgan.filter_widths = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
+  # Filters of each width. [seqgan]
+  seqgan.filters = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
+  # Share of the discriminator's features dropped in training. [seqgan]
+  seqgan.discriminator_dropout = 0.25
+  # Weight of half the squared norm of the discriminator's output layer. [seqgan]
+  seqgan.discriminator_l2 = 0.2
+  # Adam learning rate of the discriminator. [seqgan]
+  seqgan.discriminator_learning_rate = 1e-4
+  return seqgan
+
+
+def detector() -> ConfigDict:
+  """The paper's detector: two autoencoders and a GRU classifier."""
+  detector = ConfigDict()
+  # Repetitions of the train and validation split, the paper's "10-fold". A14, [paper]
+  detector.repetitions = 10
+  # What is reported of them: 'mean' (and deviation), 'last' or 'best' (on validation). A14
+  detector.report = 'mean'
+  # A row is abnormal from this score on: 'half' ([paper], softmax), 'valid_f1' (best on the
+  # validation rows), 'auto' is valid_f1 when honest, half in the paper's protocol.
+  detector.threshold = 'auto'
+  # What the classifier sees: 'own_class' (the row's true label picks its autoencoder: the leak
+  # label_routed_encoder), 'both' autoencoders' outputs, 'errors' of both, 'none' (token ids);
+  # 'auto' is own_class with that leak and both without. A15
+  detector.features = 'auto'
+  detector.autoencoder = autoencoder()
+  detector.noise = noise()
+  detector.gru = gru()
+  return detector
+
+
+def autoencoder() -> ConfigDict:
+  """Layers T-400-200-200-T."""
+  autoencoder = ConfigDict()
+  # Input: token ids divided by the vocabulary size ('unit') or as they are ('ids'). A6
+  autoencoder.scale = 'unit'
+  # Loss: 'softmax' (cross-entropy of a softmax over the T positions with the row scaled to sum
+  # 1), 'keras' (the same with the row as it is), 'tokens' (cross-entropy over the vocabulary at
+  # every position), 'mse', 'bce'. A6
+  autoencoder.loss = 'softmax'
+  # Output handed on: 'reconstruction' [T] or 'code' [200]. A7
+  autoencoder.output = 'reconstruction'
+  # Units of the three hidden layers. [paper]
+  autoencoder.layers = (400, 200, 200)
+  # Dropout "probability" after each hidden layer. [paper]
+  autoencoder.dropout = 0.8
+  # Whether that is the share that is 'drop'ped ([keras]) or 'keep'pt. A8
+  autoencoder.dropout_means = 'drop'
+  # Weight of the L1 norm on the first layer. A9, [keras] l1()
+  autoencoder.l1 = 0.01
+  # Of the layer's 'kernel' or its 'activity' (mean over rows). A9
+  autoencoder.l1_on = 'kernel'
+  # Activation of the hidden layers: 'relu', 'tanh' or 'sigmoid'. A10
+  autoencoder.activation = 'relu'
+  # Adam learning rate. [keras]
+  autoencoder.learning_rate = 1e-3
+  training(autoencoder)
+  return autoencoder
+
+
+def noise() -> ConfigDict:
+  """Gaussian noise on the features (A11)."""
+  noise = ConfigDict()
+  # "Variance" of the noise; 0 for none. [paper]
+  noise.variance = 0.1
+  # Whether that number is the 'variance' or the standard deviation ('std', as Keras takes it).
+  noise.reading = 'variance'
+  # Of features as they are ('absolute') or standardised on the training rows ('relative').
+  noise.scale = 'relative'
+  return noise
+
+
+def gru() -> ConfigDict:
+  """The classifier."""
+  gru = ConfigDict()
+  # Hidden size. [paper]
+  gru.hidden = 100
+  # How a row of features is read: 'steps' (T steps of one) or 'features' (one step of T). A12
+  gru.layout = 'steps'
+  # Apply the reset gate after the product with U_h (cuDNN) instead of before. [paper] equation 3
+  gru.reset_after = False
+  # Dropout "probability" before the softmax layer. [paper]
+  gru.dropout = 0.8
+  # Whether that is the share that is 'drop'ped ([keras]) or 'keep'pt. A8
+  gru.dropout_means = 'drop'
+  # Adam learning rate. [keras]
+  gru.learning_rate = 1e-3
+  training(gru)
+  return gru
+
+
+def training(model: ConfigDict) -> None:
+  """Adds the fields that the autoencoders and the classifier share."""
+  # Rows a batch. [paper]
+  model.batch = 128
+  # Most epochs. [paper]
+  model.epochs = 100
+  # An epoch is at most this many rows, drawn anew each time; 0 means all. The paper's largest
+  # training set has 21,342 rows. [logjax] keeps an epoch affordable on millions of rows.
+  model.rows_per_epoch = 20_000
+  # Stop after so many epochs without improvement on the validation rows. A13
+  model.patience = 5
+  # What must improve: 'loss' or 'accuracy'. A13
+  model.monitor = 'loss'
+  # Keep the parameters of the best epoch instead of the last. A13
+  model.restore_best = True
+
+
+def _small_discriminator(config: ConfigDict) -> None:
+  config.seqgan.filter_widths = (2, 3, 4, 5)
+  config.seqgan.filters = (64, 64, 64, 64)
+  # Larger than the published 1e-4, because the schedules below take far fewer steps.
+  config.seqgan.discriminator_learning_rate = 1e-3
+
+
+def _minutes(config: ConfigDict) -> None:
+  _small_discriminator(config)
+  config.seqgan.mle_epochs = 60
+  config.seqgan.discriminator_rounds = 5
+  config.seqgan.rounds = 10
+  config.seqgan.d_steps = 2
+  config.seqgan.rows_per_epoch = 1_024
+  config.detector.autoencoder.rows_per_epoch = 8_192
+  config.detector.gru.rows_per_epoch = 4_096
+  config.detector.gru.epochs = 30
+
+
+def _quick(config: ConfigDict) -> None:
+  _minutes(config)
+  config.data.simulated_lines = 10_000
+  config.data.limit_lines = 10_000
+  config.seqgan.mle_epochs = 20
+  config.seqgan.discriminator_rounds = 1
+  config.seqgan.rounds = 2
+  config.seqgan.rollouts = 4
+  config.seqgan.rows_per_epoch = 256
+  config.detector.repetitions = 2
+  config.detector.autoencoder.epochs = 10
+  config.detector.gru.rows_per_epoch = 2_048
+  config.detector.gru.epochs = 8
+
+
+def _full(config: ConfigDict) -> None:
+  del config  # The defaults above are the published schedules.
+
+
+SCHEDULES = {'': _minutes, 'quick': _quick, 'full': _full}

@@ -1,0 +1,295 @@
+"""Line formats, and parsing: from blocks of lines to `Logs`.
+
+A format is one regular expression with named groups, run on whole columns of lines. A line fits
+when all of it matches; what does not fit is counted and kept beside what does.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from logjax.corpora.fields import check_fields, microseconds, named_groups
+from logjax.corpora.labels import LineLabels
+from logjax.corpora.reading import Block
+from logjax.errors import LogjaxError
+
+MESSAGE_LIMIT = 65_536  # characters kept of a message
+_REJECTED_LIMIT = 200  # characters kept of a rejected line
+_SHOWN_LIMIT = 120  # characters shown of a rejected line
+
+_COLUMNS = ('message', 'abnormal', 'label', 'time', 'node', 'file', 'line')
+
+_CONTROLS = {chr(code): f'\\x{code:02x}' for code in (*range(32), *range(127, 160))}
+_CONTROLS |= {'\t': '\\t', '\r': '\\r', '\n': '\\n'}
+
+
+@dataclass(frozen=True)
+class LogFormat:
+  """How the lines of a log are built.
+
+  Attributes:
+    name: what the format is called in configs and messages.
+    pattern: a regular expression that a line must match from its first to its last character. The
+      group `message` is required; `label`, `time` and `node` are optional.
+    time_format: 'epoch' for seconds since 1970, a format of chrono (almost that of strptime), or ''
+      when there is no time.
+    normal_label: the value of the group `label` that marks a normal line.
+    example: one line in this format, shown beside lines that do not fit; '' shows the pattern.
+  """
+
+  name: str
+  pattern: str
+  time_format: str = ''
+  normal_label: str = '-'
+  example: str = ''
+
+  @cached_property
+  def whole_line(self) -> str:
+    """The pattern, tied to both ends of the line so that no text is lost outside of it."""
+    return f'^(?:{self.pattern})$'
+
+  @cached_property
+  def groups(self) -> tuple[str, ...]:
+    """The named groups of the pattern."""
+    return named_groups(self.whole_line)
+
+
+# A line that ends after its level is kept, with an empty message. The date columns are spelled out,
+# so that a file of one format does not pass for another.
+_BGL = LogFormat(
+  name='bgl',
+  pattern=(
+    r'(?<label>\S+) +(?<time>[0-9]+) +[0-9]{4}\.[0-9]{2}\.[0-9]{2} +(?<node>\S+) '
+    r'+[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9.]+ +\S+ +\S+ +\S+ +\S+ ?(?<message>.*)'
+  ),
+  time_format='epoch',
+  example=(
+    '- 1117838570 2005.06.03 R02-M1-N0-C:J12-U11 2005-06-03-15.42.50.363779 R02-M1-N0-C:J12-U11 '
+    'RAS KERNEL INFO instruction cache parity error corrected'
+  ),
+)
+
+# The column after the time is node/node or user@node. The process stays in the message: not every
+# line has one, not every process has a [pid] or a colon, and it says what the rest is about.
+_THUNDERBIRD = LogFormat(
+  name='thunderbird',
+  pattern=(
+    r'(?<label>\S+) +(?<time>[0-9]+) +[0-9]{4}\.[0-9]{2}\.[0-9]{2} +(?<node>\S+) '
+    r'+[A-Z][a-z]{2} +[0-9]{1,2} +[0-9]{2}:[0-9]{2}:[0-9]{2} +[^\s/@]+[/@]\S+ ?(?<message>.*)'
+  ),
+  time_format='epoch',
+  example=(
+    '- 1131566461 2005.11.09 dn228 Nov 9 12:01:01 dn228/dn228 crond(pam_unix)[2915]: '
+    'session closed for user root'
+  ),
+)
+
+# The request in brackets is kept out: it names the request and its user, never what happened.
+_OPENSTACK = LogFormat(
+  name='openstack',
+  pattern=(
+    r'(?:\S+ +)?(?<time>[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?) '
+    r'+[0-9]+ +[A-Z]+ +\S+ ?(?:\[(?:-|req-[^\]]*)\] ?)?(?<message>.*)'
+  ),
+  time_format='%Y-%m-%d %H:%M:%S%.f',
+  example=(
+    'nova-compute.log.1.2017-05-16_13:55:31 2017-05-16 00:00:04.500 2931 INFO '
+    'nova.compute.manager [req-3ea4052c-895d-4b64-9e2d-04d64c4d94ab - - - - -] '
+    '[instance: b9000564-fe1a-409b-b8cc-1e88b294cd1d] VM Started (Lifecycle Event)'
+  ),
+)
+
+_HDFS = LogFormat(
+  name='hdfs',
+  pattern=r'(?<time>[0-9]{6} [0-9]{6}) +[0-9]+ +[A-Z]+ +\S+: ?(?<message>.*)',
+  time_format='%y%m%d %H%M%S',
+  example=(
+    '081109 203615 148 INFO dfs.DataNode$PacketResponder: PacketResponder 1 for block '
+    'blk_38865049064139660 terminating'
+  ),
+)
+
+FORMATS = {log_format.name: log_format for log_format in (_BGL, _THUNDERBIRD, _OPENSTACK, _HDFS)}
+
+
+def own_format(pattern: str, time_format: str = '', normal_label: str = '-') -> LogFormat:
+  """The format of a user's own log, checked; Python's `.%f` is read as chrono's `%.f`.
+
+  Raises:
+    LogjaxError: for a pattern or a time format that cannot be used, as `named_groups` and
+      `check_fields` say.
+  """
+  log_format = LogFormat('own', pattern, time_format.replace('.%f', '%.f'), normal_label)
+  check_fields(log_format.groups, log_format.time_format)
+  return log_format
+
+
+@dataclass(frozen=True, eq=False)
+class Logs:
+  """The lines of one or several log files, N of which fit the format.
+
+  Attributes:
+    frame: `[N]` rows in reading order: message String, abnormal Boolean, label String (alert
+      category, null where normal or unknown), time Int64 (microseconds since 1970 UTC, null where
+      unknown), node String (null where unknown), file Int32 (index into `files`), line Int64
+      (1-based).
+    files: the files as they were named, in reading order.
+    lines: all lines read, rejected and empty ones included.
+    rejected: file, line and text (its first 200 characters) of the lines that do not fit.
+    notes: how many lines are 'empty', 'undecodable' (not UTF-8), 'nul' (hold NUL bytes), 'crlf'
+      (end with a carriage return), 'cut' (message longer than 65,536 characters) or 'untimed' (time
+      not readable), and how many of the files are 'empty_files'.
+    labelled: False when nothing says which lines are abnormal; all count as normal then.
+  """
+
+  frame: pl.DataFrame
+  files: tuple[str, ...]
+  lines: int
+  rejected: pl.DataFrame
+  notes: dict[str, int]
+  labelled: bool
+
+
+def parse_blocks(
+  blocks: Iterable[Block],
+  log_format: LogFormat,
+  *,
+  labels: LineLabels,
+  max_rejected: float,
+  limit: int = 0,
+) -> Logs:
+  """Parses blocks of lines; keeps what fits, and the number and text of what does not.
+
+  Args:
+    blocks: as `read_blocks` yields them.
+    log_format: what a line must look like.
+    labels: what makes a line abnormal.
+    max_rejected: the largest share of the lines that are not empty which may not fit, 0 to 1.
+    limit: stop after so many lines; 0 reads all.
+
+  Raises:
+    LogjaxError: when there is no line at all, when none fits, and when more than `max_rejected` do
+      not fit. All lines are read before, so that the share is the true one.
+  """
+  files: dict[str, int] = {}
+  kept, rejected = [], []
+  notes: Counter[str] = Counter()
+  lines = 0
+  for block in _first_lines(blocks, limit) if limit else blocks:
+    file = files.setdefault(block.file, len(files))
+    fit, unfit, counts = _parse_block(block, file, log_format, labels)
+    kept.append(fit)
+    rejected.append(unfit)
+    notes.update(counts)
+    lines += len(block.lines)
+  if lines == notes['empty']:
+    empty = f'{lines} empty lines and nothing else' if lines else 'nothing at all'
+    raise LogjaxError(f'{", ".join(files) or "no file"}: holds {empty}: check --config.data.path')
+  logs = Logs(
+    frame=pl.concat(kept),
+    files=tuple(files),
+    lines=lines,
+    rejected=pl.concat(rejected),
+    notes=dict(notes),
+    labelled=labels.kind != 'column' or 'label' in log_format.groups,
+  )
+  share = logs.rejected.height / (lines - notes['empty'])
+  if share > max_rejected or not logs.frame.height:
+    raise LogjaxError(_complaint(logs, log_format, share, max_rejected))
+  return logs
+
+
+def _first_lines(blocks: Iterable[Block], limit: int) -> Iterator[Block]:
+  """Yields blocks until they hold `limit` lines, the last one cut."""
+  for block in blocks:
+    yield block._replace(lines=block.lines[:limit])
+    limit -= len(block.lines)
+    if limit <= 0:
+      return
+
+
+def _parse_block(
+  block: Block, file: int, log_format: LogFormat, labels: LineLabels
+) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, int]]:
+  """One block's rows that fit, its rows that do not, and the counts for `Logs.notes`."""
+  raw = pl.DataFrame({'text': block.lines}, schema={'text': pl.String})
+  text = pl.col('text')
+  counts = raw.select(
+    crlf=text.str.ends_with('\r').sum(),
+    nul=text.str.contains('\0', literal=True).sum(),
+    undecodable=text.str.contains('\ufffd', literal=True).sum(),
+    empty=(text.str.strip_chars() == '').sum(),
+    empty_files=(pl.len() == 0).cast(pl.UInt32),
+  ).row(0, named=True)
+  rows = raw.select(
+    text.str.strip_chars_end('\r').str.replace_all('\0', '\ufffd', literal=True),
+    file=pl.lit(file, pl.Int32),
+    line=block.first_line + pl.int_range(pl.len(), dtype=pl.Int64),
+  ).with_columns(text.str.extract_groups(log_format.whole_line).struct.field(*log_format.groups))
+  full = text.str.strip_chars() != ''
+  fit = rows.filter(full & pl.col('message').is_not_null())
+  unfit = rows.filter(full & pl.col('message').is_null())
+  kept = _columns(fit, block.file, log_format, labels)
+  counts['cut'] = (fit['message'].str.len_chars() > MESSAGE_LIMIT).sum()
+  counts['untimed'] = kept['time'].null_count() if log_format.time_format else 0
+  return kept, unfit.select('file', 'line', text.str.head(_REJECTED_LIMIT)), counts
+
+
+def _columns(
+  fit: pl.DataFrame, file: str, log_format: LogFormat, labels: LineLabels
+) -> pl.DataFrame:
+  """The columns of `Logs.frame` from the groups of the lines that fit."""
+  columns = [pl.col('message').str.head(MESSAGE_LIMIT)]
+  if 'label' in fit.columns:
+    label = pl.col('label')
+    columns.append(pl.when(label != log_format.normal_label).then(label))
+  if 'time' in fit.columns:
+    columns.append(microseconds(log_format.time_format))
+  fit = fit.with_columns(columns)
+  fit = fit.with_columns(labels.abnormal(file, fit.columns).alias('abnormal'))
+  absent = {'label': pl.String, 'time': pl.Int64, 'node': pl.String}
+  return fit.with_columns(
+    pl.lit(None, dtype).alias(name) for name, dtype in absent.items() if name not in fit.columns
+  ).select(_COLUMNS)
+
+
+def _complaint(logs: Logs, log_format: LogFormat, share: float, max_rejected: float) -> str:
+  """What a user is told whose lines do not fit: the counts, what to do, and three of the lines."""
+  first = logs.rejected.head(3)
+  text = pl.col('text')
+  fitting = [
+    name
+    for name, other in FORMATS.items()
+    if first.select(text.str.contains(other.whole_line).all()).item()
+  ]
+  advice = f'{fitting[0]} fits them' if fitting else ', '.join(FORMATS)
+  lines = [
+    f'{logs.rejected.height:,} of {logs.rejected.height + logs.frame.height:,} lines '
+    f'({100 * share:.3g} %) do not fit the format {log_format.name}, and data.max_rejected allows '
+    f'{100 * max_rejected:.3g} %: choose the format with --config.data.corpus ({advice}), describe '
+    'the lines in --config.data.pattern, or allow more with --config.data.max_rejected',
+    f'  expected: {log_format.example or log_format.pattern}',
+  ]
+  shown = first.select('file', 'line', _visible(text).str.head(_SHOWN_LIMIT))
+  lines += [f'  {logs.files[file]}:{line}: {text}' for file, line, text in shown.iter_rows()]
+  return '\n'.join(lines)
+
+
+def write_rejected(logs: Logs, path: Path) -> None:
+  """Writes the lines that do not fit as file, line number and text, separated by tabs.
+
+  Control characters are written as escapes, so that a line stays a line.
+  """
+  names = pl.Series('file', logs.files, dtype=pl.String)
+  logs.rejected.select(
+    _visible(pl.lit(names).gather(pl.col('file'))).alias('file'), 'line', _visible(pl.col('text'))
+  ).write_csv(path, separator='\t', quote_style='never')
+
+
+def _visible(text: pl.Expr) -> pl.Expr:
+  """Text with control characters as escapes: a terminal must not obey what a log holds."""
+  return text.str.replace_many(_CONTROLS)

@@ -1,0 +1,220 @@
+"""From messages to rows of token ids and back.
+
+A message becomes words, values in it become masks, and words become ids of a vocabulary that is
+fitted on the rows a protocol allows. All work is columnar and done once for every distinct
+message. L is lines, U distinct token texts, N rows, T tokens a row.
+
+The masks are applied in this order, each on what the ones before it left:
+
+  1. <uuid>  8-4-4-4-12 hexadecimal digits
+  2. <ip>    an IPv4 address with an optional port or prefix length (::ffff: in front included)
+  3. <hex>   0x and hexadecimal digits; hardware addresses (six pairs with colons)
+  4. <path>  a slash and a file name, any number of times, not in the middle of a word
+  5. <num>   a number, with sign and decimals
+  6. <id>    a word with a letter and two or more digits, which names one machine or part
+
+With `numbers='keep'` steps 2, 3 and 5 are left out: addresses fall into their numbers, as with
+the tokenizer that the paper probably used, and the most frequent numbers are words of their own.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from logjax.errors import LogjaxError
+
+PAD = 0  # also the end of a sentence and the generator's start token
+UNKNOWN = 1
+SPECIAL_TOKENS = ('<pad>', '<unk>')
+MASK_TOKENS = ('<uuid>', '<ip>', '<hex>', '<path>', '<num>', '<id>')
+
+_UUID = r'\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b'
+_IP = r'(?:::ffff:)?\b\d{1,3}(?:\.\d{1,3}){3}\b(?:[:/]\d+\b)?'
+_HEX = r'\b(?:0[xX][0-9a-fA-F]+|[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5})\b'
+_PATH = r'(^|[^\w/<>])(?:/[\w.+~@-]+)+/?'
+_NUMBER = r'[-+]?\b\d+(?:\.\d+)*\b'
+_LETTER = r'[^\W\d]'
+# Two digits and a letter or underscore, in any order.
+_IDENTIFIER = (
+  rf'\b(?:{_LETTER}\w*\d\w*\d\w*|\d\w*{_LETTER}\w*\d\w*|\d\w*\d\w*{_LETTER}\w*)\b'
+)
+_MASK = '<(?:uuid|ip|hex|path|num|id)>'
+_WORD = r'[\p{L}\p{N}_]+'
+_SIGN = r'[^\s\p{L}\p{N}_]'
+# What the masked text does not distinguish: runs of numbers and addresses, masked or kept.
+_VALUE_RUN = r'(?:(?:<num>|<ip>|\d+)(?: |$))+'
+
+
+@dataclasses.dataclass(frozen=True)
+class Texts:
+  """The messages of a corpus as token texts (tokens joined by a space).
+
+  Attributes:
+    texts: distinct token texts, String [U].
+    index: which of them each line has, int64 [L].
+    masked: the masked text of each distinct token text, String [U].
+    group: id of the masked text of each line, int64 [L]; equal texts, equal ids.
+  """
+
+  texts: pl.Series
+  index: np.ndarray
+  masked: pl.Series
+  group: np.ndarray
+
+
+def read_texts(
+  messages: pl.Series,
+  *,
+  numbers: str = 'mask',
+  identifiers: str = 'mask',
+  tokens: str = 'words',
+  lowercase: bool = True,
+) -> Texts:
+  """Masks and tokenises messages, each distinct one once.
+
+  Args:
+    messages: String [L].
+    numbers: 'mask' or 'keep' (see the module's docstring).
+    identifiers: 'mask', 'keep' or 'drop' words with two or more digits.
+    tokens: 'words', or 'punctuation' to keep signs as tokens.
+    lowercase: whether upper and lower case are one.
+
+  Returns:
+    The token texts, their masked texts, and which line has which.
+  """
+  lines = pl.DataFrame({'message': messages.cast(pl.String)})
+  distinct = lines.unique(maintain_order=True)
+  texts = distinct.select(
+    'message', text=token_text(pl.col('message'), numbers, identifiers, tokens, lowercase)
+  )
+  table = texts.select('text').unique(maintain_order=True)
+  table = table.with_columns(masked=masked_text(pl.col('text'))).with_row_index('index')
+  groups = table.select('masked').unique(maintain_order=True).with_row_index('group')
+  table = table.join(groups, on='masked', how='left', maintain_order='left')
+  texts = texts.join(table.select('text', 'index', 'group'), on='text', how='left')
+  found = lines.join(texts, on='message', how='left', maintain_order='left')
+  return Texts(
+    texts=table['text'],
+    index=found['index'].to_numpy().astype(np.int64),
+    masked=table['masked'],
+    group=found['group'].to_numpy().astype(np.int64),
+  )
+
+
+def token_text(
+  message: pl.Expr, numbers: str, identifiers: str, tokens: str, lowercase: bool
+) -> pl.Expr:
+  """Returns the tokens of each message, joined by a space; arguments as in `read_texts`."""
+  text = message.str.to_lowercase() if lowercase else message
+  text = text.str.replace_all(_UUID, ' <uuid> ')
+  if numbers == 'mask':
+    text = text.str.replace_all(_IP, ' <ip> ').str.replace_all(_HEX, ' <hex> ')
+  text = text.str.replace_all(_PATH, '$1 <path> ')
+  if numbers == 'mask':
+    text = text.str.replace_all(_NUMBER, ' <num> ')
+  if identifiers != 'keep':
+    text = text.str.replace_all(_IDENTIFIER, ' <id> ' if identifiers == 'mask' else ' ')
+  pattern = f'{_MASK}|{_WORD}' + (f'|{_SIGN}' if tokens == 'punctuation' else '')
+  return text.str.extract_all(pattern).list.join(' ')
+
+
+def masked_text(text: pl.Expr) -> pl.Expr:
+  """Returns token texts with every run of numbers and addresses, kept or masked, as one <num>.
+
+  Applied to real and to generated token texts alike, so that they can be compared whatever
+  `numbers` was.
+  """
+  return text.str.replace_all(_VALUE_RUN, '<num> ').str.strip_chars_end()
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+  """Token strings by id; id 0 pads and ends a sentence, id 1 stands for unknown words."""
+
+  tokens: tuple[str, ...]
+
+  def __len__(self) -> int:
+    return len(self.tokens)
+
+  def encode(self, texts: pl.Series, length: int) -> np.ndarray:
+    """Turns token texts [U] into ids, int32 [U, T], padded or cut at the end to `length`.
+
+    An unknown number becomes <num> where the vocabulary has that token; any other unknown word
+    becomes <unk>.
+    """
+    ids = {token: i for i, token in enumerate(self.tokens)}
+    frame = pl.DataFrame({'text': texts}).with_row_index('row')
+    frame = frame.with_columns(token=pl.col('text').str.split(' ').list.head(length))
+    frame = frame.drop('text').explode('token').filter(pl.col('token') != '')
+    frame = frame.with_columns(position=pl.int_range(pl.len()).over('row'))
+    known = pl.col('token').replace_strict(ids, default=None, return_dtype=pl.Int32)
+    unknown = pl.when(pl.col('token').str.contains(r'^\d+$')).then(
+      pl.lit(ids.get('<num>', UNKNOWN), dtype=pl.Int32)
+    )
+    frame = frame.with_columns(id=pl.coalesce(known, unknown, pl.lit(UNKNOWN, dtype=pl.Int32)))
+    rows = np.full((len(texts), length), PAD, np.int32)
+    rows[frame['row'].to_numpy(), frame['position'].to_numpy()] = frame['id'].to_numpy()
+    return rows
+
+  def decode(self, rows: np.ndarray) -> pl.Series:
+    """Turns ids [N, T] into token texts [N]; a row ends at its first padding."""
+    rows = np.asarray(rows)
+    ended = np.cumsum(rows == PAD, axis=1) > 0
+    words = np.asarray((*self.tokens[:PAD], '', *self.tokens[PAD + 1 :]), object)
+    frame = pl.DataFrame({'row': np.repeat(np.arange(len(rows)), rows.shape[1])})
+    frame = frame.with_columns(token=pl.Series(words[np.where(ended, PAD, rows)].ravel().tolist()))
+    kept = frame.filter(pl.col('token') != '').group_by('row', maintain_order=True)
+    joined = kept.agg(pl.col('token').str.join(' '))
+    every = pl.DataFrame({'row': np.arange(len(rows))})
+    return every.join(joined, on='row', how='left')['token'].fill_null('').rename('text')
+
+
+def fit_vocabulary(
+  texts: Texts, rows: np.ndarray, *, max_vocabulary: int, kept_numbers: int
+) -> Vocabulary:
+  """Fits a vocabulary on some lines: words by falling frequency, equals in alphabetical order.
+
+  Args:
+    texts: of the corpus.
+    rows: int [N], the lines that may be seen.
+    max_vocabulary: largest number of tokens, special ones included.
+    kept_numbers: how many distinct numbers may be tokens; the others become <num>.
+
+  Returns:
+    The vocabulary. With numbers left out it has <num>, so that they can be read.
+
+  Raises:
+    LogjaxError: when the lines have no word at all.
+  """
+  lines = np.bincount(texts.index[rows], minlength=len(texts.texts))
+  frame = pl.DataFrame({'token': texts.texts.str.split(' '), 'count': lines})
+  frame = frame.filter(pl.col('count') > 0).explode('token').filter(pl.col('token') != '')
+  counts = frame.group_by('token').agg(pl.col('count').sum())
+  counts = counts.sort(['count', 'token'], descending=[True, False])
+  if counts.is_empty():
+    raise LogjaxError('no training line has a word: check data.corpus and data.pattern')
+  is_number = pl.col('token').str.contains(r'^\d+$')
+  numbers, words = counts.filter(is_number), counts.filter(~is_number)
+  if len(numbers) > 0:
+    lost = int(numbers['count'][kept_numbers:].sum())
+    mask = pl.DataFrame({'token': ['<num>'], 'count': [lost]}, schema=counts.schema)
+    counts = pl.concat([words.filter(pl.col('token') != '<num>'), numbers[:kept_numbers], mask])
+    counts = counts.sort(['count', 'token'], descending=[True, False])
+  known = [t for t in counts['token'].to_list() if t not in SPECIAL_TOKENS]
+  return Vocabulary((*SPECIAL_TOKENS, *known[: max_vocabulary - len(SPECIAL_TOKENS)]))
+
+
+def cut_share(texts: Texts, length: int) -> float:
+  """Returns the share of lines with more than `length` tokens, which lose their ends."""
+  too_long = texts.texts.str.split(' ').list.len().to_numpy() > length
+  return float(too_long[texts.index].mean()) if len(texts.index) else 0.0
+
+
+def text_ids(texts: Sequence[str] | pl.Series, known: pl.Series) -> np.ndarray:
+  """Returns where each text stands in `known` [U], or -1: int64 [N]."""
+  table = pl.DataFrame({'text': known}).with_row_index('id')
+  found = pl.DataFrame({'text': pl.Series(texts, dtype=pl.String)})
+  found = found.join(table, on='text', how='left', maintain_order='left')
+  return found['id'].cast(pl.Int64).fill_null(-1).to_numpy()

@@ -1,0 +1,237 @@
+"""`report.html`: one self-contained page that says what a run did and how far to believe it.
+
+Reads what the run left in its workdir (`results.json`, `metrics.jsonl`, `details.json`) and nothing
+else. The words and the looks are in `report.html.jinja`; here the numbers are put in order. Log
+text is hostile until escaped: everything passes through Jinja's autoescape.
+"""
+
+import difflib
+import functools
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import polars as pl
+
+from logjax.errors import LogjaxError
+from logjax.evaluation import plots
+from logjax.evaluation.paper import paper_rows, why_not_comparable
+from logjax.evaluation.wording import (
+  BASELINES,
+  LEAKS,
+  count,
+  duration,
+  number,
+  percent,
+  shown,
+  verdict,
+)
+
+STAGES = {
+  'generator_mle': 'Generator, maximum likelihood',
+  'discriminator_pretrain': 'Discriminator, pretraining',
+  'adversarial': 'Generator against discriminator',
+  'autoencoder_normal': 'Autoencoder of normal rows',
+  'autoencoder_abnormal': 'Autoencoder of abnormal rows',
+  'gru': 'GRU classifier',
+}
+
+_NOT_CURVES = frozenset({'stage', 'set', 'repetition', 'epoch', 'seconds'})
+_MOST_ROWS = 50  # generated lines, and mistakes of either kind
+
+
+def write_report(workdir: Path) -> Path:
+  """Writes `report.html` into a run's workdir and returns its path.
+
+  Only `results.json` must exist; every section copes with what a run did not do or record.
+
+  Args:
+    workdir: the run's folder, with `results.json` and where there are any `metrics.jsonl` (one
+      object a logged epoch, see `STAGES`) and `details.json` (generated lines, mistakes,
+      precision-recall points).
+
+  Raises:
+    LogjaxError: `results.json` is missing, or one of the three files cannot be read.
+  """
+  workdir = Path(workdir)
+  results = _read_json(workdir / 'results.json')
+  details = _read_json(workdir / 'details.json') if (workdir / 'details.json').exists() else {}
+  page = _template().render(
+    results=results,
+    leaks=[(name, LEAKS.get(name, '')) for name in results.get('leaks') or []],
+    rows=_result_rows(results),
+    paper_note=_paper(results)[1],
+    verdict=verdict(results),
+    stages=_learning_curves(workdir / 'metrics.jsonl'),
+    seconds=_numeric(results.get('seconds')),
+    curve=_precision_recall(results, details),
+    generated=_beside_nearest(details.get('generated') or []),
+    mistakes=_mistakes(details.get('mistakes') or []),
+  )
+  path = workdir / 'report.html'
+  path.write_text(page, encoding='utf-8', errors='replace')  # JSON can hold half a surrogate pair
+  return path
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=jinja2.ChainableUndefined,  # any part of the results may be missing
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  environment.filters |= {
+    'number': number,
+    'count': count,
+    'percent': percent,
+    'duration': duration,
+    'shown': shown,
+  }
+  return environment.get_template('report.html.jinja')
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+  try:
+    return json.loads(path.read_text(encoding='utf-8'))
+  except FileNotFoundError:
+    raise LogjaxError(f'{path}: no such file; run --mode=train in this workdir first') from None
+  except ValueError as error:
+    raise LogjaxError(f'{path}: not valid JSON ({error}); delete it and run again') from None
+
+
+def _numeric(values: Mapping[str, Any] | None) -> dict[str, float]:
+  return {
+    key: value
+    for key, value in (values or {}).items()
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+  }
+
+
+def _result_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+  """The rows of the results table: the detector, its rivals, unseen texts, the paper."""
+  repetitions = len(results.get('repetitions') or [])
+  rows = [
+    {
+      'name': 'Detector',
+      'note': f'mean ± sd of {repetitions} repetitions' if repetitions > 1 else '',
+      'metrics': results.get('test') or {},
+      'std': results.get('test_std') or {},
+    }
+  ]
+  for key, metrics in (results.get('baselines') or {}).items():
+    rows.append({'name': BASELINES.get(key, key), 'note': 'baseline', 'metrics': metrics or {}})
+  unseen = results.get('test_unseen')
+  if unseen:
+    note = (
+      f'only the {count(unseen.get("rows"))} test rows whose masked text is not in train, '
+      f'{count(unseen.get("abnormal_rows"))} of them abnormal'
+    )
+    rows.append({'name': 'Detector, unseen texts', 'note': note, 'metrics': unseen})
+  for row in _paper(results)[0]:
+    name = 'with SeqGAN' if row['oversampler'] == 'seqgan' else 'without oversampling'
+    rows.append({'name': f'The paper, {name}', 'note': 'as published', 'metrics': row})
+  return rows
+
+
+def _paper(results: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str]:
+  """The paper's rows where they are comparable, else none and the sentence why not."""
+  corpus = results.get('corpus') or {}
+  run = (
+    corpus.get('name') or 'without a name',
+    corpus.get('lines') or 0,
+    corpus.get('abnormal') or 0,
+    results.get('origin') or 'real',
+  )
+  return [asdict(row) for row in paper_rows(*run) or ()], why_not_comparable(*run)
+
+
+def _learning_curves(path: Path) -> list[dict[str, Any]]:
+  """The stages that were trained, each with panels of curves; empty where nothing was logged."""
+  points = []
+  for line_number, line in enumerate(
+    path.read_text(encoding='utf-8').splitlines() if path.exists() else [], start=1
+  ):
+    try:
+      entry = json.loads(line)
+    except ValueError:
+      raise LogjaxError(f'{path}:{line_number}: not valid JSON; delete this line') from None
+    if 'epoch' not in entry:
+      continue
+    run = ' '.join(f'{key} {entry[key]}' for key in ('set', 'repetition') if key in entry)
+    points += [
+      (str(entry.get('stage')), key, run, float(entry['epoch']), float(value))
+      for key, value in _numeric(entry).items()
+      if key not in _NOT_CURVES
+    ]
+  schema = {'stage': pl.String, 'name': pl.String, 'run': pl.String, 'epoch': pl.Float64}
+  frame = pl.DataFrame(points, schema | {'value': pl.Float64}, orient='row')
+  # A resumed run logs some epochs again.
+  frame = frame.unique(['stage', 'name', 'run', 'epoch'], keep='last', maintain_order=True)
+  logged = frame['stage'].unique(maintain_order=True)
+  order = [stage for stage in STAGES if stage in logged]
+  return [
+    {'title': STAGES.get(stage, stage), 'panels': _panels(stage, frame.filter(stage=stage))}
+    for stage in order + [stage for stage in logged if stage not in STAGES]
+  ]
+
+
+def _panels(stage: str, frame: pl.DataFrame) -> list[dict[str, Any]]:
+  """One panel a quantity; what was measured on train and on validation shares a panel."""
+  quantity = pl.col('name').str.replace('^(train|valid)_', '').alias('quantity')
+  panels = []
+  for part in frame.with_columns(quantity).partition_by('quantity', maintain_order=True):
+    curves = {curve['name'][0]: curve for curve in part.partition_by('name', maintain_order=True)}
+    title = (part['quantity'][0] if len(curves) > 1 else next(iter(curves))).replace('_', ' ')
+    panels.append(
+      {
+        'title': title,
+        'names': [name.replace('_', ' ') for name in curves] if len(curves) > 1 else [],
+        'runs': part['run'].n_unique(),
+        'svg': plots.learning_curves(curves, f'{STAGES.get(stage, stage)}: {title}'),
+      }
+    )
+  return panels
+
+
+def _precision_recall(results: Mapping[str, Any], details: Mapping[str, Any]) -> str:
+  """The figure, or '' where no curve was recorded."""
+  points = details.get('precision_recall') or {}
+  if not points.get('recall'):
+    return ''
+  test = results.get('test') or {}
+  rows, abnormal = test.get('rows'), test.get('abnormal_rows')
+  chance = abnormal / rows if rows and abnormal is not None else None
+  title = 'Precision over recall of abnormal test rows'
+  return plots.precision_recall(points['precision'], points['recall'], chance, title)
+
+
+def _beside_nearest(generated: list[dict[str, Any]]) -> list[dict[str, Any]]:
+  """Generated lines with the words marked that their nearest real line does not have there."""
+  rows = []
+  for line in generated[:_MOST_ROWS]:
+    words, nearest = shown(line.get('text')).split(), shown(line.get('nearest')).split()
+    matcher = difflib.SequenceMatcher(a=words, b=nearest, autojunk=False)
+    row = dict(line, words=[], nearest_words=[])
+    for kind, start, end, other_start, other_end in matcher.get_opcodes():
+      row['words'].append((' '.join(words[start:end]), kind != 'equal'))
+      row['nearest_words'].append((' '.join(nearest[other_start:other_end]), kind != 'equal'))
+    rows.append(row)
+  return rows
+
+
+def _mistakes(mistakes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+  """Missed abnormal lines and false alarms, each from the worst score on."""
+  missed = [mistake for mistake in mistakes if mistake.get('abnormal')]
+  alarms = [mistake for mistake in mistakes if not mistake.get('abnormal')]
+  missed.sort(key=lambda mistake: mistake.get('score') or 0)
+  alarms.sort(key=lambda mistake: -(mistake.get('score') or 0))
+  return [
+    {'title': 'Abnormal lines taken for normal', 'truth': 'abnormal', 'rows': missed[:_MOST_ROWS]},
+    {'title': 'Normal lines taken for abnormal', 'truth': 'normal', 'rows': alarms[:_MOST_ROWS]},
+  ]

@@ -1,0 +1,1 @@
+"""From few abnormal rows to many."""

@@ -1,0 +1,1 @@
+"""SeqGAN: a generator of token rows trained against a discriminator."""

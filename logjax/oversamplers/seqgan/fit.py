@@ -1,0 +1,205 @@
+"""SeqGAN's Algorithm 1 on the sets of a corpus: phases, epochs, and sampling many rows.
+
+K sets, B batch, S steps, T time.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+
+from logjax.oversamplers.seqgan import train
+from logjax.oversamplers.seqgan.models import Discriminator, Generator
+from logjax.oversamplers.seqgan.sets import Sets, to_vocabulary
+from logjax.training.loop import draw_epoch, epoch_shape
+from logjax.training.parallel import choose_devices, parallel, parallel_map, scan_steps, shard, unshard
+from logjax.training.progress import Progress
+
+STAGES = ('generator_mle', 'discriminator_pretrain', 'adversarial')
+
+
+class Generators(NamedTuple):
+  """Trained generators.
+
+  Attributes:
+    params: leading axis K.
+    tokens: the vocabulary's id of every local id, int32 [K, V].
+    length: T of their sentences.
+  """
+
+  params: Any
+  tokens: np.ndarray
+  length: int
+
+
+def make_model(settings: ml_collections.ConfigDict, vocabulary: int, length: int) -> train.SeqGAN:
+  """Returns the models and optimisers that `config.seqgan` describes."""
+  fitting = [
+    (width, count)
+    for width, count in zip(settings.filter_widths, settings.filters, strict=True)
+    if width <= length
+  ]
+  widths, filters = zip(*fitting, strict=True)
+  return train.SeqGAN(
+    generator=Generator(vocabulary, settings.embedding, settings.hidden, settings.init_std),
+    discriminator=Discriminator(
+      vocabulary, settings.discriminator_embedding, widths, filters, settings.discriminator_dropout
+    ),
+    generator_tx=optax.chain(
+      optax.clip_by_global_norm(settings.clip_norm), optax.adam(settings.generator_learning_rate)
+    ),
+    discriminator_tx=optax.adam(settings.discriminator_learning_rate),
+    length=length,
+    rollouts=settings.rollouts,
+    rollout_update=settings.rollout_update,
+    discriminator_l2=settings.discriminator_l2,
+  )
+
+
+def fit_generators(
+  settings: ml_collections.ConfigDict,
+  sets: Sets,
+  *,
+  adversarial: bool,
+  key: jax.Array,
+  devices: int,
+  progress: Progress,
+) -> Generators:
+  """Trains a generator for every set.
+
+  Args:
+    settings: `config.seqgan`.
+    sets: the rows.
+    adversarial: whether the maximum-likelihood phase is followed by SeqGAN's two others.
+    key: consumed.
+    devices: most devices to use; 0 for all.
+    progress: told of every epoch.
+  """
+  model = make_model(settings, sets.tokens.shape[1], sets.length)
+  init_key, mle_key, pretrain_key, adversarial_key = jax.random.split(key, 4)
+  state = train.create(model, sets.allowed, init_key)
+  shape = epoch_shape(max(map(len, sets.rows)), settings.rows_per_epoch, settings.batch)
+  devices = choose_devices(shape[1], devices)
+  progress.forget(*STAGES)
+
+  step = parallel(scan_steps(train.make_mle_step(model)), devices)
+  with progress.track('generator, maximum likelihood', settings.mle_epochs) as advance:
+    for epoch in range(settings.mle_epochs):
+      epoch_key = jax.random.fold_in(mle_key, epoch)
+      batch, weights = _draw(sets.rows, shape, epoch_key)
+      state, metrics = _run(step, state, (batch, weights), epoch_key, devices)
+      progress.measure(STAGES[0], epoch=epoch, **metrics)
+      advance(f'loss {metrics["loss"]:.4f}')
+  if not adversarial:
+    return Generators(jax.tree.map(np.asarray, state.generator.params), sets.tokens, sets.length)
+
+  update = _discriminator_round(settings, model, sets, devices)
+  with progress.track('discriminator, pretraining', settings.discriminator_rounds) as advance:
+    for epoch in range(settings.discriminator_rounds):
+      state, metrics = update(state, jax.random.fold_in(pretrain_key, epoch))
+      progress.measure(STAGES[1], epoch=epoch, **metrics)
+      advance(f'loss {metrics["loss"]:.4f} accuracy {metrics["accuracy"]:.3f}')
+  state = train.update_rollout_policy(state, 0.0)  # beta <- theta, line 2 of Algorithm 1
+  state = _adversarial(settings, model, state, update, shape[1], adversarial_key, devices, progress)
+  return Generators(jax.tree.map(np.asarray, state.generator.params), sets.tokens, sets.length)
+
+
+def _adversarial(settings, model, state, update, batch, key, devices, progress):
+  """Lines 4 to 14 of Algorithm 1."""
+  sets = len(state.allowed)
+  step = parallel(train.make_generator_step(model, settings.rollout_block), devices)
+  with progress.track('generator against discriminator', settings.rounds) as advance:
+    for epoch in range(settings.rounds):
+      round_key = jax.random.fold_in(key, epoch)
+      for g in range(settings.g_steps):
+        keys = jax.random.split(jax.random.fold_in(round_key, g), (sets, batch, 2))
+        state, metrics = step(state, jnp.zeros(devices), shard(keys, devices, axis=1))
+      for d in range(settings.d_steps):
+        state, judged = update(state, jax.random.fold_in(round_key, settings.g_steps + d))
+      state = train.update_rollout_policy(state, settings.rollout_update)
+      metrics = {name: float(np.mean(value)) for name, value in metrics.items()}
+      metrics |= {f'discriminator_{name}': value for name, value in judged.items()}
+      progress.measure(STAGES[2], epoch=epoch, **metrics)
+      advance(f'reward {metrics["reward"]:.4f} entropy {metrics["entropy"]:.3f}')
+  return state
+
+
+def _discriminator_round(
+  settings: ml_collections.ConfigDict, model: train.SeqGAN, sets: Sets, devices: int
+) -> Callable:
+  """Makes `(state, key) -> (state, metrics)`: new generated rows, some epochs on them and real ones."""
+  real = min(max(map(len, sets.rows)), settings.rows_per_epoch)
+  shape = epoch_shape(2 * real, 0, settings.batch)
+  places = -(-real // 8) * 8
+  step = parallel(scan_steps(train.make_discriminator_step(model)), devices)
+  sampling_devices = choose_devices(places, devices)
+  sampler = parallel_map(train.make_sampler(model), sampling_devices)
+
+  def update(state: train.SeqGANState, key: jax.Array):
+    sample_key, *epoch_keys = jax.random.split(key, 1 + settings.discriminator_epochs)
+    keys = jax.random.split(sample_key, (len(sets.rows), places))
+    drawn = sampler((state.generator.params, state.allowed), shard(keys, sampling_devices, axis=1))
+    generated = np.asarray(unshard(drawn, axis=1))
+    for epoch_key in epoch_keys:
+      generator = _numpy_generator(epoch_key)
+      mixed = [
+        np.concatenate([rows[generator.permutation(len(rows))[:real]], fakes[: min(len(rows), real)]])
+        for rows, fakes in zip(sets.rows, generated, strict=True)
+      ]
+      labels = [np.arange(len(rows)) < len(rows) // 2 for rows in mixed]
+      batch, weights = _draw(mixed, shape, epoch_key, labels)
+      state, metrics = _run(step, state, (batch, weights), epoch_key, devices)
+    return state, metrics
+
+  return update
+
+
+def _numpy_generator(key: jax.Array) -> np.random.Generator:
+  """A NumPy generator from a key, for shuffling on the host."""
+  return np.random.default_rng(jax.random.bits(key, (4,)).tolist())
+
+
+def _draw(sets, shape, key, labels=None):
+  """Draws an epoch of every set: rows [S, K, B, T] (and labels [S, K, B]), weights [S, K, B]."""
+  generator = _numpy_generator(jax.random.fold_in(key, 1))
+  drawn = [draw_epoch(len(rows), shape, generator) for rows in sets]
+  batch = np.stack([rows[index] for rows, (index, _) in zip(sets, drawn, strict=True)], axis=1)
+  weights = np.stack([weights for _, weights in drawn], axis=1)
+  if labels is None:
+    return batch, weights
+  real = [label[index] for label, (index, _) in zip(labels, drawn, strict=True)]
+  return (batch, np.stack(real, axis=1)), weights
+
+
+def _run(step, state, batch, key, devices):
+  """Runs an epoch; returns the state and the metrics averaged over the sets."""
+  keys = jax.random.split(jax.random.fold_in(key, 2), batch[1].shape)
+  sharded = shard(jax.tree.map(jnp.asarray, batch), devices, axis=2)
+  state, metrics = step(state, sharded, shard(keys, devices, axis=2))
+  return state, {name: float(np.mean(value)) for name, value in metrics.items()}
+
+
+def make_generate(
+  settings: ml_collections.ConfigDict,
+  generators: Generators,
+  *,
+  length: int,
+  temperature: float,
+  block: int = 512,
+) -> Callable[[jax.Array], np.ndarray]:
+  """Makes `key -> rows of vocabulary ids, int32 [K * block, length]`, sampled from all sets."""
+  model = make_model(settings, generators.tokens.shape[1], generators.length)
+  allowed = np.where(generators.tokens >= 0, 0.0, -np.inf).astype(np.float32)
+  sampler = jax.jit(train.make_sampler(model, temperature))
+  shared = jax.tree.map(jnp.asarray, (generators.params, allowed))
+
+  def generate(key: jax.Array) -> np.ndarray:
+    keys = jax.random.split(key, (len(allowed), block))
+    sentences = np.asarray(sampler(shared, keys))
+    return to_vocabulary(generators.tokens, sentences, length)
+
+  return generate

@@ -1,0 +1,38 @@
+"""Losses of SeqGAN, each for ONE sentence. T time."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def maximum_likelihood(log_probs: jax.Array, inside: jax.Array) -> jax.Array:
+  """Negative log-likelihood of a sentence's tokens and its end, a mean over them.
+
+  Args:
+    log_probs: of each token given those before it, [T].
+    inside: marks the tokens and the end, bool [T].
+  """
+  return -jnp.sum(log_probs * inside) / jnp.sum(inside)
+
+
+def policy_gradient(log_probs: jax.Array, rewards: jax.Array) -> jax.Array:
+  """The loss whose gradient is the policy gradient of equation 5, without its factor 1 / T.
+
+  A sum over time, as in SeqGAN's published code; with Adam the factor changes nothing but the
+  point where gradients are clipped.
+
+  Args:
+    log_probs: of each sampled token, [T]; 0 after the sentence's end.
+    rewards: Q of equation 4, [T]; not differentiated.
+  """
+  return -jnp.sum(log_probs * jax.lax.stop_gradient(rewards))
+
+
+def discriminator(logits: jax.Array, real: jax.Array) -> jax.Array:
+  """Cross-entropy of the logits for (generated, real), [2], with `real` 0 or 1."""
+  return optax.softmax_cross_entropy_with_integer_labels(logits, real.astype(jnp.int32))
+
+
+def output_penalty(out: dict[str, jax.Array], weight: float) -> jax.Array:
+  """Half the squared norm of the discriminator's output layer, weighted ([seqgan] L2)."""
+  return weight * 0.5 * (jnp.sum(out['kernel'] ** 2) + jnp.sum(out['bias'] ** 2))

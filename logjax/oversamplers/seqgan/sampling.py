@@ -1,0 +1,120 @@
+"""Drawing tokens and sentences from the generator.
+
+Everything is written for ONE sentence and vmapped by the caller. V vocabulary, T time, H hidden.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from logjax.corpora.text import PAD
+from logjax.oversamplers.seqgan.models import Generator
+
+
+class Policy(NamedTuple):
+  """A generator ready to sample: functions and tables, nothing that is trained.
+
+  Attributes:
+    advance: `(h [H], projected [3H]) -> (h [H], logits [V])`.
+    inputs: projected input of every token, [V, 3H].
+    start: the state before the first token, [H].
+    allowed: added to the logits, [V]: 0, or -inf for a token that this set does not have.
+  """
+
+  advance: Callable
+  inputs: jax.Array
+  start: jax.Array
+  allowed: jax.Array
+
+
+def make_policy(
+  generator: Generator, params: Any, allowed: jax.Array, temperature: float = 1.0
+) -> Policy:
+  """Returns the policy of a generator; `temperature` divides its logits."""
+
+  def advance(h: jax.Array, projected: jax.Array) -> tuple[jax.Array, jax.Array]:
+    h, logits = generator.apply({'params': params}, h, projected, method=generator.advance)
+    return h, logits / temperature
+
+  inputs = generator.apply({'params': params}, method=generator.inputs)
+  return Policy(advance, inputs, jnp.zeros(generator.hidden), allowed)
+
+
+def sample_token(logits: jax.Array, uniform: jax.Array) -> jax.Array:
+  """Draws a token by searching the cumulative sum of softmax(logits) in two levels.
+
+  One uniform number a token, where Gumbel noise would need V. First a block of about sqrt(V)
+  tokens is found, then the token in it.
+
+  Args:
+    logits: [V], any finite values or -inf, not all -inf.
+    uniform: in [0, 1), [].
+
+  Returns:
+    The token, int32 []; never one whose logit is -inf.
+  """
+  size = len(logits)
+  block = max(1, round(size**0.5))
+  blocks = -(-size // block)
+  weights = jnp.exp(logits - jnp.max(logits))
+  weights = jnp.pad(weights, (0, blocks * block - size)).reshape(blocks, block)
+  sums = weights.sum(axis=1)
+  ends = jnp.cumsum(sums)
+  target = uniform * ends[-1]
+  row = jnp.minimum(jnp.sum(ends <= target), blocks - 1)
+  inside = weights[row]
+  rest = jnp.maximum(target - (ends[row] - sums[row]), 0.0)
+  # Rounding may put the target beyond the block's end: the last token with weight takes it.
+  last = block - 1 - jnp.argmax(inside[::-1] > 0)
+  column = jnp.minimum(jnp.sum(jnp.cumsum(inside) <= rest), last)
+  return (row * block + column).astype(jnp.int32)
+
+
+def next_token(
+  policy: Policy, h: jax.Array, token: jax.Array, uniform: jax.Array, first: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Draws the token after `token` from the state before it.
+
+  The end of a sentence is absorbing: after a padding, except as start token (`first`), only
+  padding follows.
+
+  Returns:
+    The new state [H] and the token [].
+  """
+  h, logits = policy.advance(h, policy.inputs[token])
+  drawn = sample_token(logits + policy.allowed, uniform)
+  return h, jnp.where((token == PAD) & ~first, PAD, drawn)
+
+
+def sample_sentence(policy: Policy, key: jax.Array, length: int) -> jax.Array:
+  """Draws one sentence from the generator: int32 [T], padded after its end."""
+
+  def step(carry, xs):
+    h, token = carry
+    uniform, position = xs
+    h, token = next_token(policy, h, token, uniform, position == 0)
+    return (h, token), token
+
+  xs = (jax.random.uniform(key, (length,)), jnp.arange(length))
+  return lax.scan(step, (policy.start, jnp.int32(PAD)), xs)[1]
+
+
+def log_probabilities(policy: Policy, sentence: jax.Array) -> jax.Array:
+  """Log-probability of every token given those before it, [T]; 0 after the sentence's end."""
+
+  def step(h, xs):
+    token, target = xs
+    h, logits = policy.advance(h, policy.inputs[token])
+    return h, jax.nn.log_softmax(logits + policy.allowed)[target]
+
+  tokens = jnp.concatenate([jnp.array([PAD]), sentence[:-1]])
+  logs = lax.scan(step, policy.start, (tokens, sentence))[1]
+  return jnp.where(is_inside(sentence), logs, 0.0)
+
+
+def is_inside(sentence: jax.Array) -> jax.Array:
+  """Marks the tokens of a sentence and the padding that ends it, bool [T]."""
+  return jnp.cumsum(sentence == PAD) - (sentence == PAD) == 0

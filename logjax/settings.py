@@ -1,0 +1,171 @@
+"""Settings of a run: choices checked, 'auto' resolved by protocol, written to the workdir."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from logjax.corpora.splits import leaks_of
+from logjax.errors import LogjaxError
+
+CHOICES = {
+  'text.numbers': ('auto', 'mask', 'keep'),
+  'text.identifiers': ('mask', 'keep', 'drop'),
+  'text.tokens': ('words', 'punctuation', 'template'),
+  'oversampler.name': ('none', 'random', 'mle', 'seqgan'),
+  'oversampler.sets_by': ('random', 'time', 'text'),
+  'oversampler.similarity': ('none', 'exact', 'masked', 'jaccard'),
+  'oversampler.on_shortage': ('repeat', 'short'),
+  'detector.report': ('mean', 'last', 'best'),
+  'detector.threshold': ('auto', 'half', 'valid_f1'),
+  'detector.features': ('auto', 'own_class', 'both', 'errors', 'none'),
+  'detector.autoencoder.scale': ('unit', 'ids'),
+  'detector.autoencoder.loss': ('softmax', 'keras', 'tokens', 'mse', 'bce'),
+  'detector.autoencoder.output': ('reconstruction', 'code'),
+  'detector.autoencoder.dropout_means': ('drop', 'keep'),
+  'detector.autoencoder.l1_on': ('kernel', 'activity'),
+  'detector.autoencoder.activation': ('relu', 'tanh', 'sigmoid'),
+  'detector.autoencoder.monitor': ('loss', 'accuracy'),
+  'detector.noise.reading': ('variance', 'std'),
+  'detector.noise.scale': ('absolute', 'relative'),
+  'detector.gru.layout': ('steps', 'features'),
+  'detector.gru.dropout_means': ('drop', 'keep'),
+  'detector.gru.monitor': ('loss', 'accuracy'),
+}
+POSITIVE = (
+  'text.length',
+  'data.simulated_lines',
+  'seqgan.batch',
+  'seqgan.rows_per_epoch',
+  'seqgan.rollouts',
+  'seqgan.rollout_block',
+  'detector.repetitions',
+  'detector.gru.batch',
+  'detector.gru.epochs',
+  'detector.autoencoder.batch',
+  'detector.autoencoder.epochs',
+)
+# Shares of the paper: 5 % of all rows are not test rows, and so much of these trains.
+_PAPER_SHARE = 0.05
+_PAPER_TRAINS = {'openstack': 0.85}
+_PAPER_SETS = {'openstack': 2}
+
+
+def resolve(config: ml_collections.ConfigDict) -> tuple[ml_collections.ConfigDict, frozenset[str]]:
+  """Fills in what depends on the protocol and the corpus.
+
+  Args:
+    config: as in `configs/default.py`.
+
+  Returns:
+    A copy without 'auto' or None, and the leaks of the run.
+
+  Raises:
+    LogjaxError: for a value that no field of that name takes.
+  """
+  config = config.copy_and_resolve_references().unlock()
+  check_values(config)
+  leaks = leaks_of(config.protocol, config.leaks, config.split.by)
+  paper = config.protocol == 'paper'
+  corpus = config.data.corpus
+  trains = _PAPER_TRAINS.get(corpus, _PAPER_SHARE)
+  config.split.by = 'random' if 'random_split' in leaks else 'time'
+  if config.split.train is None:
+    config.split.train = _PAPER_SHARE * trains if paper else 0.6
+  if config.split.valid is None:
+    config.split.valid = _PAPER_SHARE * (1 - trains) if paper else 0.2
+  if config.text.numbers == 'auto':
+    config.text.numbers = 'keep' if paper else 'mask'
+  if config.oversampler.sets is None:
+    config.oversampler.sets = _PAPER_SETS.get(corpus, 7)
+  routed = 'label_routed_encoder' in leaks
+  if config.detector.features == 'auto':
+    config.detector.features = 'own_class' if routed else 'both'
+  if (config.detector.features == 'own_class') != routed:
+    raise LogjaxError(
+      "detector.features='own_class' and the leak label_routed_encoder go together: "
+      'set detector.features=auto and choose by --config.protocol or --config.leaks'
+    )
+  if config.detector.threshold == 'auto':
+    config.detector.threshold = 'half' if paper else 'valid_f1'
+  return config, leaks
+
+
+def check_values(config: ml_collections.ConfigDict) -> None:
+  """Raises LogjaxError for the first field with a value that it cannot have."""
+  fields = flatten(config.to_dict())
+  for name, choices in CHOICES.items():
+    if fields[name] not in choices:
+      raise LogjaxError(f'--config.{name}={fields[name]!r} is none of {", ".join(choices)}')
+  for name in POSITIVE:
+    if fields[name] < 1:
+      raise LogjaxError(f'--config.{name}={fields[name]} must be at least 1')
+  if fields['seqgan.rollouts'] % 2:
+    raise LogjaxError('--config.seqgan.rollouts must be even: rollouts are run in pairs')
+  if len(fields['seqgan.filter_widths']) != len(fields['seqgan.filters']):
+    raise LogjaxError('seqgan.filter_widths and seqgan.filters must have equal lengths')
+  for name in ('oversampler.sets', 'oversampler.count'):
+    if fields[name] is not None and fields[name] < 1:
+      raise LogjaxError(f'--config.{name}={fields[name]} must be at least 1')
+
+
+def flatten(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+  """Turns nested dictionaries into one with dotted names; tuples become lists as in JSON."""
+  flat = {}
+  for name, value in tree.items():
+    if isinstance(value, dict):
+      flat.update(flatten(value, f'{prefix}{name}.'))
+    else:
+      flat[prefix + name] = list(value) if isinstance(value, tuple) else value
+  return flat
+
+
+def claim_workdir(config: ml_collections.ConfigDict, workdir: Path) -> None:
+  """Writes config.json, or checks that the workdir belongs to the same configuration.
+
+  Raises:
+    LogjaxError: when it belongs to another one, with the fields that differ.
+  """
+  mine = flatten(config.to_dict())
+  path = workdir / 'config.json'
+  if path.exists():
+    theirs = read_config(workdir)
+    differ = [
+      f'{name} is {theirs.get(name)!r} there and {mine.get(name)!r} here'
+      for name in sorted(mine.keys() | theirs.keys())
+      if theirs.get(name) != mine.get(name)
+    ]
+    if differ:
+      raise LogjaxError(
+        f'{workdir} holds a run with another config: {"; ".join(differ[:5])}'
+        f'{f" and {len(differ) - 5} more" if len(differ) > 5 else ""}; choose another --workdir'
+      )
+    return
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(path, mine)
+  except OSError as error:
+    raise LogjaxError(f'cannot write to --workdir={workdir}: {error.strerror}') from error
+
+
+def read_config(workdir: Path) -> dict[str, Any]:
+  """Reads the configuration of a workdir, dotted names.
+
+  Raises:
+    LogjaxError: when the workdir holds no run.
+  """
+  path = workdir / 'config.json'
+  try:
+    return json.loads(path.read_text())
+  except FileNotFoundError:
+    raise LogjaxError(f'{workdir} holds no run: use --mode=train with this workdir first') from None
+  except (OSError, json.JSONDecodeError) as error:
+    raise LogjaxError(f'cannot read {path}: {error}') from error
+
+
+def write_json(path: Path, value: Any) -> None:
+  """Writes JSON to a file that appears whole or not at all."""
+  partial = path.with_name(path.name + '.part')
+  partial.write_text(json.dumps(value, indent=2, allow_nan=False) + '\n')
+  partial.replace(path)

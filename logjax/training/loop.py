@@ -1,0 +1,156 @@
+"""Training until the validation rows say stop. N rows, S steps, B batch."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jax import lax
+
+from logjax.training.parallel import shard
+from logjax.training.progress import Progress
+from logjax.training.state import TrainState
+
+_BLOCK = 512
+
+
+class Trained(NamedTuple):
+  """What training left: parameters (NumPy) and the measurements of the epoch they come from."""
+
+  params: Any
+  epoch: int
+  metrics: dict[str, float]
+
+
+def epoch_shape(rows: int, rows_per_epoch: int, batch: int) -> tuple[int, int]:
+  """Returns the steps S and the batch B of an epoch.
+
+  An epoch has at most `rows_per_epoch` rows (0 = all) in as few steps as batches of at most
+  `batch` allow, evenly filled; B is a multiple of 8, so that up to 8 devices can share it.
+  """
+  rows = min(rows, rows_per_epoch) if rows_per_epoch else rows
+  steps = max(1, -(-rows // batch))
+  return steps, -(-max(1, -(-rows // steps)) // 8) * 8
+
+
+def draw_epoch(rows: int, shape: tuple[int, int], generator: np.random.Generator) -> tuple:
+  """Draws the rows of an epoch without repetition: indices [S, B] and weights [S, B].
+
+  Where there are fewer rows than places, the last places repeat row 0 with weight 0.
+  """
+  places = shape[0] * shape[1]
+  drawn = generator.permutation(rows)[:places]
+  index = np.zeros(places, np.int64)
+  index[: len(drawn)] = drawn
+  weights = (np.arange(places) < len(drawn)).astype(np.float32)
+  return index.reshape(shape), weights.reshape(shape)
+
+
+def fit(
+  state: TrainState,
+  epoch_step: Callable,
+  take: Callable[[np.ndarray], Any],
+  rows: int,
+  validate: Callable[[Any], dict[str, jax.Array]],
+  settings: ml_collections.ConfigDict,
+  *,
+  key: jax.Array,
+  devices: int,
+  progress: Progress,
+  name: str,
+  **tags: int,
+) -> Trained:
+  """Trains a model with early stopping.
+
+  Args:
+    state: before the first step.
+    epoch_step: a step made with `make_train_step`, through `scan_steps` and `parallel`.
+    take: from indices [S, B] to the examples of an epoch, a tree of arrays [S, B, ...].
+    rows: number of examples.
+    validate: `params -> {'loss', 'accuracy'}` on the validation rows.
+    settings: with batch, epochs, rows_per_epoch, patience, monitor, restore_best.
+    key: consumed.
+    devices: that `epoch_step` runs on.
+    progress: told of every epoch.
+    name: of the stage in metrics.jsonl, with further `tags`.
+
+  Returns:
+    The parameters of the best epoch (or the last, without restore_best).
+  """
+  shape = epoch_shape(rows, settings.rows_per_epoch, settings.batch)
+  order = np.random.default_rng(jax.random.bits(jax.random.fold_in(key, 0), (4,)).tolist())
+  best, since = None, 0
+  label = name.replace('_', ' ') + ''.join(f' {value + 1}' for value in tags.values())
+  with progress.track(label, settings.epochs) as advance:
+    for epoch in range(settings.epochs):
+      index, weights = draw_epoch(rows, shape, order)
+      keys = jax.random.split(jax.random.fold_in(key, epoch + 1), shape)
+      batches = shard((take(index), jnp.asarray(weights)), devices, axis=1)
+      state, metrics = epoch_step(state, batches, shard(keys, devices, axis=1))
+      params = jax.tree.map(np.asarray, state.params)
+      valid = validate(params)
+      measured = {name: float(value) for name, value in metrics.items()}
+      measured |= {f'valid_{name}': float(value) for name, value in valid.items()}
+      progress.measure(name, **tags, epoch=epoch, **measured)
+      advance(f'loss {measured["loss"]:.4f} valid {measured["valid_loss"]:.4f}')
+      if best is None or _better(measured, best.metrics, settings.monitor):
+        best, since = Trained(params, epoch, measured), 0
+      else:
+        since += 1
+      if since > settings.patience:
+        break
+  return best if settings.restore_best else Trained(params, epoch, measured)
+
+
+def _better(new: dict[str, float], old: dict[str, float], monitor: str) -> bool:
+  if monitor == 'accuracy':
+    return new['valid_accuracy'] > old['valid_accuracy']
+  return new['valid_loss'] < old['valid_loss']
+
+
+def make_validate(example_metrics: Callable, examples: Any, weights: np.ndarray) -> Callable:
+  """Makes `params -> weighted means of example_metrics(params, example)` over fixed examples.
+
+  Args:
+    example_metrics: `(params, example) -> dict of scalars` for ONE example, dropout off.
+    examples: tree of arrays [N, ...], best distinct ones.
+    weights: how often each occurs, [N].
+  """
+  examples = jax.tree.map(jnp.asarray, examples)
+  weights = jnp.asarray(weights, jnp.float32)
+
+  @jax.jit
+  def means(params: Any, examples: Any, weights: jax.Array) -> dict[str, jax.Array]:
+    metrics = lax.map(lambda e: example_metrics(params, e), examples, batch_size=_BLOCK)
+    return jax.tree.map(lambda m: jnp.sum(m * weights) / jnp.sum(weights), metrics)
+
+  return lambda params: means(params, examples, weights)
+
+
+def make_apply(function: Callable) -> Callable:
+  """Makes `(params, rows [N, ...]) -> outputs [N, ...]` of a function of ONE row, in blocks.
+
+  Blocks have one size whatever N is, and run on one device, so that a row's output has the same
+  bits in every run and on every number of devices.
+  """
+
+  @jax.jit
+  def block_of(params: Any, rows: Any) -> Any:
+    return jax.vmap(lambda row: function(params, row))(rows)
+
+  def apply(params: Any, rows: Any) -> Any:
+    count = len(jax.tree.leaves(rows)[0])
+    blocks = []
+    for begin in range(0, count, _BLOCK):
+      block = jax.tree.map(lambda x, b=begin: x[b : b + _BLOCK], rows)
+      missing = _BLOCK - len(jax.tree.leaves(block)[0])
+      padded = jax.tree.map(
+        lambda x, m=missing: np.pad(x, ((0, m),) + ((0, 0),) * (x.ndim - 1)), block
+      )
+      outputs = block_of(params, padded)
+      blocks.append(jax.tree.map(lambda x, m=missing: np.asarray(x)[: _BLOCK - m], outputs))
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *blocks)
+
+  return apply

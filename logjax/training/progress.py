@@ -1,0 +1,105 @@
+"""What a run tells: lines and bars on the terminal, metrics.jsonl in the workdir."""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import rich.console
+import rich.progress
+
+_SECONDS_BETWEEN_LINES = 15
+
+
+class Progress:
+  """Tells how a run goes on: bars on a terminal, plain lines when piped.
+
+  Attributes:
+    seconds: time of every finished stage.
+  """
+
+  def __init__(self, workdir: Path | None = None):
+    self._file = workdir / 'metrics.jsonl' if workdir else None
+    self._console = rich.console.Console(
+      file=sys.stderr, highlight=False, soft_wrap=True, markup=False
+    )
+    self.seconds: dict[str, float] = {}
+
+  def say(self, text: str) -> None:
+    """Prints a line."""
+    self._console.print(text)
+
+  @contextlib.contextmanager
+  def stage(self, name: str) -> Iterator[None]:
+    """Times a stage; its earlier lines in metrics.jsonl, of a run that was cut, are dropped."""
+    start = time.monotonic()
+    yield
+    self.seconds[name] = round(time.monotonic() - start, 3)
+
+  def forget(self, *stages: str) -> None:
+    """Drops the lines of some stages from metrics.jsonl, before they are run again."""
+    if self._file is None or not self._file.exists():
+      return
+    lines = self._file.read_text().splitlines()
+    kept = [line for line in lines if json.loads(line)['stage'] not in stages]
+    self._file.write_text(''.join(f'{line}\n' for line in kept))
+
+  def measure(self, stage: str, **values: float) -> None:
+    """Appends one line to metrics.jsonl."""
+    if self._file is None:
+      return
+    values = {k: v if isinstance(v, int | str) else float(v) for k, v in values.items()}
+    with self._file.open('a') as file:
+      file.write(json.dumps({'stage': stage, **values}) + '\n')
+
+  @contextlib.contextmanager
+  def track(self, name: str, total: int) -> Iterator[Callable[..., None]]:
+    """Shows how far a loop is.
+
+    Args:
+      name: of the loop.
+      total: number of its rounds.
+
+    Yields:
+      `advance(note='')`, to be called after every round with what it measured.
+    """
+    if self._console.is_terminal:
+      columns = (
+        rich.progress.TextColumn('{task.description:<32}'),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TimeElapsedColumn(),
+        rich.progress.TimeRemainingColumn(),
+        rich.progress.TextColumn('{task.fields[rate]} {task.fields[note]}'),
+      )
+      with rich.progress.Progress(*columns, console=self._console) as bars:
+        task = bars.add_task(name, total=total, rate='', note='')
+        begin = time.monotonic()
+
+        def advance(note: str = '') -> None:
+          done = bars.tasks[task].completed + 1
+          rate = f'{done / (time.monotonic() - begin):.2g}/s'
+          bars.update(task, advance=1, note=note, rate=rate)
+
+        yield advance
+    else:
+      yield self._plain(name, total)
+
+  def _plain(self, name: str, total: int) -> Callable[..., None]:
+    """Prints a line at most every few seconds and one at the end."""
+    begin = last = time.monotonic()
+    done = 0
+
+    def advance(note: str = '') -> None:
+      nonlocal done, last
+      done += 1
+      now = time.monotonic()
+      if done == total or now - last > _SECONDS_BETWEEN_LINES:
+        last = now
+        left = (now - begin) / done * (total - done)
+        rest = f', about {left:.0f} s left' if done < total else ''
+        self.say(f'{name}: {done}/{total} in {now - begin:.0f} s{rest} {note}'.rstrip())
+
+    return advance

@@ -1,0 +1,28 @@
+"""Every test sees 4 simulated CPU devices, and the shared logs where there are any."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# JAX reads these when it is first imported, which no test module has done yet.
+DEVICES = '--xla_force_host_platform_device_count'
+if DEVICES not in os.environ.get('XLA_FLAGS', ''):
+  os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {DEVICES}=4'.strip()
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+# Compiled programs outlive the run: most of a test's time is compilation.
+CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(CACHE / 'logjax' / 'jax'))
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.5')
+
+
+@pytest.fixture(scope='session')
+def shared_data() -> Path:
+  """Folder of real logs: $LOGJAX_TEST_DATA, or shared/data beside the repository."""
+  named = os.environ.get('LOGJAX_TEST_DATA')
+  folder = Path(named) if named else ROOT.parent / 'shared' / 'data'
+  if not folder.is_dir():
+    pytest.skip(f'no real logs: {folder} does not exist (set LOGJAX_TEST_DATA)')
+  return folder

@@ -1,0 +1,182 @@
+"""The TFDS builders keep every line, in order, and find what a user put into a folder."""
+
+import gzip
+import itertools
+import re
+import sys
+import zipfile
+
+import pytest
+import tensorflow_datasets as tfds
+
+from logjax.corpora import builders
+from logjax.corpora.archives import ARCHIVES, RECORD, download_logs, find_logs, wanted_names
+from logjax.corpora.builders import BUILDERS, Bgl, prepared_blocks
+from logjax.corpora.reading import read_blocks
+from logjax.errors import LogjaxError
+
+# Everything that a line of a log may hold besides letters, and lines without anything.
+ODD = 'a\r\n\n\ttab\x0b\x0c\x1c\x85\u2028end\n\0nul\nü€😀\n  spaces  \n\n'.encode()
+ODD += b'not \xff utf-8\nlast line without an end'
+
+
+def _write_corpus(corpus, folder):
+  folder.mkdir(exist_ok=True)
+  for number, name in enumerate(ARCHIVES[corpus].members):
+    (folder / name).write_bytes(f'file {number}\n'.encode() + ODD)
+  return find_logs(ARCHIVES[corpus], folder, folder / 'unpacked')
+
+
+def _lines(blocks):
+  """The lines of blocks with their places, however they are cut into blocks."""
+  return [
+    (block.file, block.first_line + number, line)
+    for block in blocks
+    for number, line in enumerate(block.lines)
+  ]
+
+
+@pytest.mark.parametrize('corpus', BUILDERS)
+def test_a_prepared_corpus_gives_back_the_identical_lines(corpus, tmp_path):
+  files = _write_corpus(corpus, tmp_path / 'manual')
+  expected = _lines(read_blocks(files))
+  assert len(expected) == 10 * len(files)
+  assert _lines(prepared_blocks(corpus, files, tmp_path / 'tfds')) == expected
+
+
+def test_tensorflow_is_never_imported(tmp_path):
+  files = _write_corpus('bgl', tmp_path / 'manual')
+  list(prepared_blocks('bgl', files, tmp_path / 'tfds'))
+  assert 'tensorflow' not in sys.modules
+
+
+def test_lines_stay_in_order_over_many_shards(tmp_path, monkeypatch):
+  monkeypatch.setattr(builders, '_LINES_PER_EXAMPLE', 3)
+  monkeypatch.setattr(builders, '_EXAMPLES_PER_SHARD', 2)
+  file = tmp_path / 'BGL.log'
+  file.write_text(''.join(f'line {number}\n' for number in range(1, 101)))
+  blocks = list(prepared_blocks('bgl', [file], tmp_path / 'tfds'))
+  assert _lines(blocks) == [(str(file), number, f'line {number}') for number in range(1, 101)]
+  assert len(blocks) == 34
+  assert len(list((tmp_path / 'tfds').rglob('*array_record*'))) == 17
+
+
+def test_an_empty_file_is_told_from_one_with_an_empty_line(tmp_path):
+  for name, text in (('empty', ''), ('newline', '\n')):
+    file = tmp_path / name / 'BGL.log'
+    file.parent.mkdir()
+    file.write_text(text)
+    read = list(prepared_blocks('bgl', [file], tmp_path / 'tfds'))
+    assert read == list(read_blocks([file]))
+    assert [block.lines for block in read] == ([[]] if name == 'empty' else [['']])
+
+
+def test_a_corpus_is_prepared_once_and_anew_when_its_file_changes(tmp_path, monkeypatch):
+  files = _write_corpus('bgl', tmp_path / 'manual')
+  read = []
+  monkeypatch.setattr(builders, 'read_blocks', lambda *a: read.append(1) or read_blocks(*a))
+  first = list(prepared_blocks('bgl', files, tmp_path / 'tfds'))
+  assert len(read) == 2  # once to count, once to write
+  assert list(prepared_blocks('bgl', files, tmp_path / 'tfds')) == first
+  assert len(read) == 2
+  files[0].write_text('another line\n')
+  assert _lines(prepared_blocks('bgl', files, tmp_path / 'tfds'))[0][2] == 'another line'
+
+
+def test_a_truncated_gzip_is_a_user_error_and_leaves_no_half_corpus(tmp_path):
+  file = tmp_path / 'BGL.log.gz'
+  whole = gzip.compress(b''.join(b'line %d\n' % number for number in range(5000)))
+  file.write_bytes(whole[: len(whole) // 2])
+  with pytest.raises(LogjaxError, match='BGL.log.gz: the gzip file is cut short'):
+    list(prepared_blocks('bgl', [file], tmp_path / 'tfds'))
+  file.write_bytes(whole)
+  assert len(_lines(prepared_blocks('bgl', [file], tmp_path / 'tfds'))) == 5000
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+  files = _write_corpus('bgl', tmp_path / 'manual')
+  (tmp_path / 'tfds').write_text('in the way')
+  with pytest.raises(LogjaxError, match='name another folder in data.data_dir'):
+    list(prepared_blocks('bgl', files, tmp_path / 'tfds'))
+
+
+def test_nothing_is_printed(tmp_path, capfd):
+  files = _write_corpus('bgl', tmp_path / 'manual')
+  list(prepared_blocks('bgl', files, tmp_path / 'tfds'))
+  assert capfd.readouterr() == ('', '')
+
+
+def test_tfds_alone_prepares_the_published_archive(tmp_path):
+  (tmp_path / 'manual').mkdir()
+  with zipfile.ZipFile(tmp_path / 'manual' / 'BGL.zip', 'w') as file:
+    file.writestr('BGL/BGL.log', 'first\nsecond\n')
+  builder = Bgl(data_dir=tmp_path / 'tfds', file_format='array_record')
+  config = tfds.download.DownloadConfig(manual_dir=tmp_path / 'manual')
+  builder.download_and_prepare(download_config=config)
+  (example,) = builder.as_data_source(split='train')
+  assert example == {'lines': b'first\nsecond\n', 'file': b'BGL.log', 'first_line': 1}
+
+
+@pytest.mark.parametrize('corpus', BUILDERS)
+def test_a_builder_says_where_its_corpus_is_from(corpus, tmp_path):
+  info = BUILDERS[corpus](data_dir=tmp_path).info
+  assert info.full_name == f'{corpus}/1.0.0'
+  assert info.homepage == RECORD
+  assert info.redistribution_info.license == 'CC BY 4.0'
+  assert info.citation.count('@inproceedings') == 2 and 'Loghub' in info.citation
+  assert ARCHIVES[corpus].name in BUILDERS[corpus].MANUAL_DOWNLOAD_INSTRUCTIONS
+
+
+@pytest.mark.parametrize('archive', ARCHIVES.values(), ids=list(ARCHIVES))
+def test_the_published_facts_have_the_right_form(archive):
+  assert archive.url == f'{RECORD}/files/{archive.name}'
+  assert re.fullmatch('[0-9a-f]{32}', archive.md5)
+  assert re.fullmatch('([0-9a-f]{64})?', archive.sha256)
+  assert len({archive.md5 for archive in ARCHIVES.values()}) == len(ARCHIVES)
+
+
+def test_plain_files_come_before_packed_ones_and_those_before_the_archive(tmp_path):
+  archive = ARCHIVES['bgl']
+  with zipfile.ZipFile(tmp_path / 'BGL.zip', 'w') as file:
+    file.writestr('BGL.log', 'from the archive\n')
+  (unpacked,) = find_logs(archive, tmp_path, tmp_path / 'unpacked')
+  assert unpacked.read_text() == 'from the archive\n'
+  for name in ('BGL.log.gz', 'BGL.log'):
+    (tmp_path / name).touch()
+    assert find_logs(archive, tmp_path, tmp_path / 'unpacked') == (tmp_path / name,)
+
+
+def test_some_of_several_files_are_taken_where_there_is_no_archive(tmp_path):
+  (tmp_path / 'openstack_abnormal.log').touch()
+  (tmp_path / 'openstack_normal1.log.gz').touch()
+  names = [path.name for path in find_logs(ARCHIVES['openstack'], tmp_path, tmp_path)]
+  assert names == ['openstack_normal1.log.gz', 'openstack_abnormal.log']
+
+
+def test_another_archive_under_the_same_name_is_unpacked_anew(tmp_path):
+  for text in ('old', 'newer'):
+    with zipfile.ZipFile(tmp_path / 'BGL.zip', 'w') as file:
+      file.writestr('BGL.log', text)
+    (found,) = find_logs(ARCHIVES['bgl'], tmp_path, tmp_path / 'unpacked')
+    assert found.read_text() == text
+
+
+@pytest.mark.parametrize('exists', [True, False])
+def test_a_folder_without_the_corpus_names_what_was_looked_for(tmp_path, exists):
+  folder = tmp_path if exists else tmp_path / 'absent'
+  with pytest.raises(LogjaxError) as error:
+    find_logs(ARCHIVES['openstack'], folder, tmp_path)
+  for name in (str(folder), *wanted_names(ARCHIVES['openstack'])):
+    assert name in str(error.value)
+
+
+def test_a_corpus_that_was_unpacked_needs_no_archive_any_more(tmp_path):
+  archive = ARCHIVES['hdfs']
+  unpacked = tmp_path / f'{archive.name}-{archive.md5[:12]}'
+  unpacked.mkdir()
+  nowhere = (tmp_path / 'nowhere').as_uri()
+  assert download_logs(archive, tmp_path, base=nowhere) == (unpacked / 'HDFS.log',)
+  for path in itertools.chain(unpacked.iterdir(), [unpacked]):
+    path.rmdir()
+  with pytest.raises(LogjaxError, match=f'cannot download {nowhere}/HDFS_v1.zip'):
+    download_logs(archive, tmp_path, base=nowhere)
