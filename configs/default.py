@@ -150,7 +150,8 @@ def seqgan() -> ConfigDict:
   seqgan.clip_norm = 5.0
   # Rows a batch, for each set. [paper]
   seqgan.batch = 128
-  # An epoch is at most this many rows of a set, drawn anew each time. [seqgan] 9,984
+  # Rows of a set in an epoch, a multiple of the batch; a smaller set is gone through several
+  # times. [seqgan] 9,984
   seqgan.rows_per_epoch = 9_984
   # Epochs of maximum-likelihood pretraining. [seqgan]
   seqgan.mle_epochs = 120
@@ -306,11 +307,11 @@ def _quick(config: ConfigDict) -> None:
   _minutes(config)
   config.data.simulated_lines = 10_000
   config.data.limit_lines = 10_000
-  config.seqgan.mle_epochs = 20
+  config.seqgan.mle_epochs = 30
   config.seqgan.discriminator_rounds = 1
   config.seqgan.rounds = 2
   config.seqgan.rollouts = 4
-  config.seqgan.rows_per_epoch = 256
+  config.seqgan.rows_per_epoch = 512
   config.detector.repetitions = 2
   config.detector.autoencoder.epochs = 10
   config.detector.gru.rows_per_epoch = 2_048

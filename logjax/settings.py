@@ -103,6 +103,8 @@ def check_values(config: ml_collections.ConfigDict) -> None:
       raise LogjaxError(f'--config.{name}={fields[name]} must be at least 1')
   if fields['seqgan.rollouts'] % 2:
     raise LogjaxError('--config.seqgan.rollouts must be even: rollouts are run in pairs')
+  if fields['seqgan.rows_per_epoch'] % fields['seqgan.batch']:
+    raise LogjaxError('--config.seqgan.rows_per_epoch must be a multiple of seqgan.batch')
   if len(fields['seqgan.filter_widths']) != len(fields['seqgan.filters']):
     raise LogjaxError('seqgan.filter_widths and seqgan.filters must have equal lengths')
   for name in ('oversampler.sets', 'oversampler.count'):

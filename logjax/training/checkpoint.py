@@ -43,9 +43,15 @@ def restore_params(folder: Path, like: Any) -> Any:
       args = ocp.args.Composite(params=ocp.args.StandardRestore(template))
       params = manager.restore(step, args=args).params
     except (ValueError, KeyError, FileNotFoundError) as error:
-      reason = str(error).splitlines()[0]
-      raise LogjaxError(f'the checkpoint in {folder} does not fit the model: {reason}') from error
+      # Orbax's own message has many lines, and names no remedy.
+      raise LogjaxError(
+        f'the checkpoint in {folder} is damaged or of another model: '
+        'run --mode=train in a new workdir'
+      ) from error
   shapes = jax.tree.map(lambda a, b: a.shape == b.shape, params, template)
   if not jax.tree.all(shapes):
-    raise LogjaxError(f'the checkpoint in {folder} has other shapes than the model')
+    raise LogjaxError(
+      f'the checkpoint in {folder} has other shapes than the model: '
+      'run --mode=train in a new workdir'
+    )
   return params

@@ -45,7 +45,8 @@ def make_train_step(
 
   Returns:
     A step for `parallel`. Its batch is a pair of the examples [B, ...] and their weights [B];
-    weight 0 marks padding. Loss and metrics are weighted means over the batches of all devices.
+    weight 0 marks padding, whose loss may even be infinite. Loss and metrics are weighted means
+    over the batches of all devices.
   """
 
   def step(state: TrainState, batch: tuple[Any, jax.Array], keys: jax.Array):
@@ -55,7 +56,10 @@ def make_train_step(
     def share_of_loss(params):
       losses, metrics = jax.vmap(example_loss, (None, 0, 0))(params, examples, keys)
       metrics = {'loss': losses, **metrics}
-      metrics = jax.tree.map(lambda m: jnp.sum(weights * m) / total, metrics)
+      # Chosen, not only multiplied: padding may have an infinite loss, and 0 * inf is not 0.
+      metrics = jax.tree.map(
+        lambda m: jnp.sum(jnp.where(weights > 0, weights * m, 0.0)) / total, metrics
+      )
       return metrics['loss'] + penalty(params) / devices_of_step(), metrics
 
     gradients, metrics = jax.grad(share_of_loss, has_aux=True)(state.params)

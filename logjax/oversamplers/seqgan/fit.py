@@ -15,7 +15,6 @@ import optax
 from logjax.oversamplers.seqgan import train
 from logjax.oversamplers.seqgan.models import Discriminator, Generator
 from logjax.oversamplers.seqgan.sets import Sets, to_vocabulary
-from logjax.training.loop import draw_epoch, epoch_shape
 from logjax.training.parallel import choose_devices, parallel, parallel_map, scan_steps, shard, unshard
 from logjax.training.progress import Progress
 
@@ -82,16 +81,16 @@ def fit_generators(
   model = make_model(settings, sets.tokens.shape[1], sets.length)
   init_key, mle_key, pretrain_key, adversarial_key = jax.random.split(key, 4)
   state = train.create(model, sets.allowed, init_key)
-  shape = epoch_shape(max(map(len, sets.rows)), settings.rows_per_epoch, settings.batch)
-  devices = choose_devices(shape[1], devices)
+  devices = choose_devices(settings.batch, devices)
   progress.forget(*STAGES)
 
   step = parallel(scan_steps(train.make_mle_step(model)), devices)
   with progress.track('generator, maximum likelihood', settings.mle_epochs) as advance:
     for epoch in range(settings.mle_epochs):
       epoch_key = jax.random.fold_in(mle_key, epoch)
-      batch, weights = _draw(sets.rows, shape, epoch_key)
-      state, metrics = _run(step, state, (batch, weights), epoch_key, devices)
+      generator = _numpy_generator(epoch_key)
+      drawn = np.stack([_epoch_of(rows, settings.rows_per_epoch, generator) for rows in sets.rows])
+      state, metrics = _run_epoch(step, state, drawn, settings.batch, epoch_key, devices)
       progress.measure(STAGES[0], epoch=epoch, **metrics)
       advance(f'loss {metrics["loss"]:.4f}')
   if not adversarial:
@@ -104,19 +103,19 @@ def fit_generators(
       progress.measure(STAGES[1], epoch=epoch, **metrics)
       advance(f'loss {metrics["loss"]:.4f} accuracy {metrics["accuracy"]:.3f}')
   state = train.update_rollout_policy(state, 0.0)  # beta <- theta, line 2 of Algorithm 1
-  state = _adversarial(settings, model, state, update, shape[1], adversarial_key, devices, progress)
+  state = _adversarial(settings, model, state, update, adversarial_key, devices, progress)
   return Generators(jax.tree.map(np.asarray, state.generator.params), sets.tokens, sets.length)
 
 
-def _adversarial(settings, model, state, update, batch, key, devices, progress):
+def _adversarial(settings, model, state, update, key, devices, progress):
   """Lines 4 to 14 of Algorithm 1."""
-  sets = len(state.allowed)
+  shape = (len(state.allowed), settings.batch, 2)
   step = parallel(train.make_generator_step(model, settings.rollout_block), devices)
   with progress.track('generator against discriminator', settings.rounds) as advance:
     for epoch in range(settings.rounds):
       round_key = jax.random.fold_in(key, epoch)
       for g in range(settings.g_steps):
-        keys = jax.random.split(jax.random.fold_in(round_key, g), (sets, batch, 2))
+        keys = jax.random.split(jax.random.fold_in(round_key, g), shape)
         state, metrics = step(state, jnp.zeros(devices), shard(keys, devices, axis=1))
       for d in range(settings.d_steps):
         state, judged = update(state, jax.random.fold_in(round_key, settings.g_steps + d))
@@ -131,28 +130,26 @@ def _adversarial(settings, model, state, update, batch, key, devices, progress):
 def _discriminator_round(
   settings: ml_collections.ConfigDict, model: train.SeqGAN, sets: Sets, devices: int
 ) -> Callable:
-  """Makes `(state, key) -> (state, metrics)`: new generated rows, some epochs on them and real ones."""
-  real = min(max(map(len, sets.rows)), settings.rows_per_epoch)
-  shape = epoch_shape(2 * real, 0, settings.batch)
-  places = -(-real // 8) * 8
+  """Makes `(state, key) -> (state, metrics)`: new generated rows, some epochs on them and real."""
+  count = settings.rows_per_epoch
   step = parallel(scan_steps(train.make_discriminator_step(model)), devices)
-  sampling_devices = choose_devices(places, devices)
+  sampling_devices = choose_devices(count, devices)
   sampler = parallel_map(train.make_sampler(model), sampling_devices)
 
   def update(state: train.SeqGANState, key: jax.Array):
     sample_key, *epoch_keys = jax.random.split(key, 1 + settings.discriminator_epochs)
-    keys = jax.random.split(sample_key, (len(sets.rows), places))
-    drawn = sampler((state.generator.params, state.allowed), shard(keys, sampling_devices, axis=1))
+    keys = shard(jax.random.split(sample_key, (len(sets.rows), count)), sampling_devices, axis=1)
+    drawn = sampler((state.generator.params, state.allowed), keys)
     generated = np.asarray(unshard(drawn, axis=1))
     for epoch_key in epoch_keys:
       generator = _numpy_generator(epoch_key)
-      mixed = [
-        np.concatenate([rows[generator.permutation(len(rows))[:real]], fakes[: min(len(rows), real)]])
-        for rows, fakes in zip(sets.rows, generated, strict=True)
-      ]
-      labels = [np.arange(len(rows)) < len(rows) // 2 for rows in mixed]
-      batch, weights = _draw(mixed, shape, epoch_key, labels)
-      state, metrics = _run(step, state, (batch, weights), epoch_key, devices)
+      mixed, real = [], []
+      for rows, fakes in zip(sets.rows, generated, strict=True):
+        order = generator.permutation(2 * count)
+        mixed.append(np.concatenate([_epoch_of(rows, count, generator), fakes])[order])
+        real.append(order < count)
+      batch = (np.stack(mixed), np.stack(real))
+      state, metrics = _run_epoch(step, state, batch, settings.batch, epoch_key, devices)
     return state, metrics
 
   return update
@@ -163,22 +160,25 @@ def _numpy_generator(key: jax.Array) -> np.random.Generator:
   return np.random.default_rng(jax.random.bits(key, (4,)).tolist())
 
 
-def _draw(sets, shape, key, labels=None):
-  """Draws an epoch of every set: rows [S, K, B, T] (and labels [S, K, B]), weights [S, K, B]."""
-  generator = _numpy_generator(jax.random.fold_in(key, 1))
-  drawn = [draw_epoch(len(rows), shape, generator) for rows in sets]
-  batch = np.stack([rows[index] for rows, (index, _) in zip(sets, drawn, strict=True)], axis=1)
-  weights = np.stack([weights for _, weights in drawn], axis=1)
-  if labels is None:
-    return batch, weights
-  real = [label[index] for label, (index, _) in zip(labels, drawn, strict=True)]
-  return (batch, np.stack(real, axis=1)), weights
+def _epoch_of(rows: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+  """Shuffles rows [n, T] and takes `count` of them, in several passes where there are fewer."""
+  passes = -(-count // len(rows))
+  order = np.concatenate([generator.permutation(len(rows)) for _ in range(passes)])
+  return rows[order[:count]]
 
 
-def _run(step, state, batch, key, devices):
-  """Runs an epoch; returns the state and the metrics averaged over the sets."""
-  keys = jax.random.split(jax.random.fold_in(key, 2), batch[1].shape)
-  sharded = shard(jax.tree.map(jnp.asarray, batch), devices, axis=2)
+def _run_epoch(step, state, rows, batch, key, devices):
+  """Runs a step over all batches of rows [K, S * B, ...]; metrics are means over the sets too."""
+
+  def batches(x: np.ndarray) -> jax.Array:
+    steps = max(1, x.shape[1] // batch)
+    x = x[:, : steps * batch].reshape(x.shape[0], steps, -1, *x.shape[2:])
+    return jnp.asarray(np.moveaxis(x, 0, 1))
+
+  examples = jax.tree.map(batches, rows)
+  shape = jax.tree.leaves(examples)[0].shape[:3]
+  keys = jax.random.split(jax.random.fold_in(key, 1), shape)
+  sharded = shard((examples, jnp.ones(shape)), devices, axis=2)
   state, metrics = step(state, sharded, shard(keys, devices, axis=2))
   return state, {name: float(np.mean(value)) for name, value in metrics.items()}
 

@@ -28,9 +28,7 @@ class Generator(nn.Module):
   def setup(self):
     normal = nn.initializers.normal(self.init_std)
     self.embed = nn.Embed(self.vocabulary, self.embedding, embedding_init=normal)
-    self.cell = GRUCell(
-      self.hidden, kernel_init=normal, recurrent_init=normal, bias_init=normal
-    )
+    self.cell = GRUCell(self.hidden, kernel_init=normal, recurrent_init=normal, bias_init=normal)
     self.head = nn.Dense(self.vocabulary, kernel_init=normal, bias_init=normal)
 
   def inputs(self) -> jax.Array:
@@ -71,9 +69,7 @@ class Discriminator(nn.Module):
     size = sum(self.filters)
     narrow = nn.initializers.truncated_normal(0.1)
     tenth = nn.initializers.constant(0.1)
-    self.embed = nn.Embed(
-      self.vocabulary, self.embedding, embedding_init=_uniform_around_zero
-    )
+    self.embed = nn.Embed(self.vocabulary, self.embedding, embedding_init=_uniform_around_zero)
     self.kernels = [
       self.param(f'kernel_{width}', narrow, (width, self.embedding, count))
       for width, count in zip(self.widths, self.filters, strict=True)
@@ -114,9 +110,7 @@ class Discriminator(nn.Module):
   def __call__(self, sentence: jax.Array, training: bool = False) -> jax.Array:
     """Scores a whole sentence [T] by plain convolutions: logits of (generated, real) [2]."""
     embedded = self.embed(sentence)
-    maxima = [
-      _convolve(embedded, kernel).max(axis=0) for kernel in self.kernels
-    ]
+    maxima = [_convolve(embedded, kernel).max(axis=0) for kernel in self.kernels]
     return self.score(jnp.concatenate(maxima), training)
 
 

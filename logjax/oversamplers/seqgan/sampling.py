@@ -64,13 +64,22 @@ def sample_token(logits: jax.Array, uniform: jax.Array) -> jax.Array:
   sums = weights.sum(axis=1)
   ends = jnp.cumsum(sums)
   target = uniform * ends[-1]
-  row = jnp.minimum(jnp.sum(ends <= target), blocks - 1)
+  row = _first_beyond(target, ends, sums)
   inside = weights[row]
-  rest = jnp.maximum(target - (ends[row] - sums[row]), 0.0)
-  # Rounding may put the target beyond the block's end: the last token with weight takes it.
-  last = block - 1 - jnp.argmax(inside[::-1] > 0)
-  column = jnp.minimum(jnp.sum(jnp.cumsum(inside) <= rest), last)
+  column = _first_beyond(target - (ends[row] - sums[row]), jnp.cumsum(inside), inside)
   return (row * block + column).astype(jnp.int32)
+
+
+def _first_beyond(target: jax.Array, ends: jax.Array, weights: jax.Array) -> jax.Array:
+  """Index of the first positive weight whose cumulative sum, in `ends`, exceeds the target.
+
+  The last positive weight where none does: rounding may put the target beyond every sum. Asking
+  for the weight too makes the answer safe whatever the order in which a device adds them up.
+  """
+  index = jnp.arange(len(weights))
+  positive = weights > 0
+  last = jnp.max(jnp.where(positive, index, 0))
+  return jnp.min(jnp.where(positive & (ends > target), index, last))
 
 
 def next_token(

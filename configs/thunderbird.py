@@ -1,0 +1,7 @@
+from configs import default
+
+
+def get_config(schedule=''):
+  config = default.get_config(schedule)
+  config.data.corpus = 'thunderbird'
+  return config

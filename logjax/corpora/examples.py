@@ -1,0 +1,148 @@
+"""Examples: token rows with their labels, and which of them train, validate and test.
+
+N rows, T tokens a row, G generated rows.
+"""
+
+from typing import NamedTuple
+
+import ml_collections
+import numpy as np
+import polars as pl
+
+from logjax.corpora import splits
+from logjax.corpora.formats import Logs
+from logjax.corpora.splits import Split
+from logjax.corpora.templates import with_templates
+from logjax.corpora.text import (
+  Texts,
+  Vocabulary,
+  cut_share,
+  fit_vocabulary,
+  masked_text,
+  read_texts,
+  text_ids,
+)
+from logjax.errors import LogjaxError
+
+
+class Examples(NamedTuple):
+  """Rows of a corpus.
+
+  Attributes:
+    inputs: token ids, int32 [N, T].
+    abnormal: bool [N].
+    origin: the line of the corpus, by its place in `Logs.frame`; -1 for a generated row, int64 [N].
+    group: id of the masked text; ids beyond the corpus' own are texts that it does not have,
+      int64 [N].
+  """
+
+  inputs: np.ndarray
+  abnormal: np.ndarray
+  origin: np.ndarray
+  group: np.ndarray
+
+
+class Prepared(NamedTuple):
+  """A corpus ready for a protocol.
+
+  Attributes:
+    examples: real rows, in the order of the corpus.
+    split: which of them train, validate and test.
+    texts: the token texts behind them.
+    masked: the masked text of every group.
+    vocabulary: fitted on the rows that the protocol allows.
+    cut_share: share of lines that are longer than a row.
+  """
+
+  examples: Examples
+  split: Split
+  texts: Texts
+  masked: pl.Series
+  vocabulary: Vocabulary
+  cut_share: float
+
+
+def prepare(config: ml_collections.ConfigDict, leaks: frozenset[str], logs: Logs) -> Prepared:
+  """Splits a corpus, fits its vocabulary and turns its lines into rows.
+
+  Args:
+    config: of the run, resolved.
+    leaks: of the run.
+    logs: the corpus.
+
+  Raises:
+    LogjaxError: when the lines have no labels, or a side of the split lacks a class.
+  """
+  if not logs.labelled:
+    raise LogjaxError(
+      'these lines have no labels, and a detector is trained on labels: give data.pattern a group '
+      "'label', or data.label_file for HDFS"
+    )
+  abnormal = logs.frame['abnormal'].to_numpy()
+  time = logs.frame['time']
+  shuffled = 'random_split' in leaks
+  order = splits.order_rows(
+    None if time.null_count() else time.to_numpy(), len(abnormal), shuffled=shuffled,
+    seed=config.seed,
+  )
+  split = splits.cut(order, config.split.train, config.split.valid)
+  splits.check(split, abnormal, shuffled=shuffled)
+
+  texts = read_texts(
+    logs.frame['message'],
+    numbers=config.text.numbers,
+    identifiers=config.text.identifiers,
+    tokens='words' if config.text.tokens == 'template' else config.text.tokens,
+    lowercase=config.text.lowercase,
+  )
+  seen = order if 'vocabulary_from_all' in leaks else split.train
+  if config.text.tokens == 'template':
+    texts = with_templates(texts, seen)
+  vocabulary = fit_vocabulary(
+    texts, seen, max_vocabulary=config.text.max_vocabulary, kept_numbers=config.text.kept_numbers
+  )
+  inputs = vocabulary.encode(texts.texts, config.text.length)[texts.index]
+  masked = pl.DataFrame({'group': texts.group, 'masked': texts.masked.gather(texts.index)})
+  masked = masked.unique('group').sort('group')['masked']
+  examples = Examples(inputs, abnormal, np.arange(len(abnormal)), texts.group)
+  return Prepared(
+    examples, split, texts, masked, vocabulary, cut_share(texts, config.text.length)
+  )
+
+
+def masked_rows(vocabulary: Vocabulary, rows: np.ndarray) -> pl.Series:
+  """Returns the masked text of token rows [N, T]; what was cut from a row is not in it."""
+  text = pl.DataFrame({'text': vocabulary.decode(rows)})
+  return text.select(masked_text(pl.col('text')))['text']
+
+
+def add_generated(
+  prepared: Prepared, rows: np.ndarray, leaks: frozenset[str], split_shares: tuple[float, float],
+  seed: int,
+) -> tuple[Examples, Split]:
+  """Adds generated rows [G, T], all abnormal, to the examples.
+
+  They train. With the leak synthetic_in_test they are cut like the real rows, and validate and
+  test too.
+
+  Returns:
+    The examples, generated ones last, and their split.
+  """
+  examples, split, count = prepared.examples, prepared.split, len(prepared.examples.inputs)
+  texts = masked_rows(prepared.vocabulary, rows)
+  group = text_ids(texts, prepared.masked)
+  new = texts.filter(pl.Series(group < 0)).unique(maintain_order=True)
+  group = np.where(group < 0, len(prepared.masked) + text_ids(texts, new), group)
+  joined = Examples(
+    np.concatenate([examples.inputs, rows]),
+    np.concatenate([examples.abnormal, np.ones(len(rows), bool)]),
+    np.concatenate([examples.origin, np.full(len(rows), -1)]),
+    np.concatenate([examples.group, group]),
+  )
+  if 'synthetic_in_test' in leaks and len(rows):
+    order = count + np.random.default_rng(seed).permutation(len(rows))
+    parts = splits.cut(order, *split_shares)
+  else:
+    parts = Split(count + np.arange(len(rows)), np.arange(0), np.arange(0))
+  sides = (np.concatenate(pair) for pair in zip(split, parts, strict=True))
+  return joined, Split(*sides)

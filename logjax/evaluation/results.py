@@ -1,0 +1,253 @@
+"""From scores to `results.json` and `details.json`. R repetitions, N test rows."""
+
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import ml_collections
+import numpy as np
+import polars as pl
+
+from logjax.detectors.baselines import tfidf_logistic_regression
+from logjax.evaluation.metrics import average, evaluate_scores, precision_recall_points
+from logjax.oversamplers.similarity import nearest
+
+if TYPE_CHECKING:
+  from logjax.detectors.autoencoder_gru import Detector
+  from logjax.experiment import Rows
+
+_VERSIONS = (
+  'jax',
+  'jaxlib',
+  'flax',
+  'optax',
+  'orbax-checkpoint',
+  'numpy',
+  'polars',
+  'scikit-learn',
+  'tensorflow-datasets',
+)
+_MISTAKES = 20
+_GENERATED = 20
+
+
+def test_results(
+  config: ml_collections.ConfigDict, rows: 'Rows', detector: 'Detector', scores: np.ndarray
+) -> dict[str, Any]:
+  """The test numbers: `test`, `test_std`, `test_unseen` and `repetitions` of results.json.
+
+  Args:
+    config: of the run, resolved.
+    rows: of the run.
+    detector: for its thresholds.
+    scores: [R, N].
+  """
+  test = rows.split.test
+  abnormal = rows.examples.abnormal[test]
+  each = [
+    evaluate_scores(abnormal, score, threshold)
+    for score, threshold in zip(scores, detector.thresholds, strict=True)
+  ]
+  unseen = ~_seen(rows)
+  each_unseen = [
+    evaluate_scores(abnormal[unseen], score[unseen], threshold)
+    for score, threshold in zip(scores, detector.thresholds, strict=True)
+  ]
+  chosen = _chosen(config.detector.report, detector)
+  mean, std = average([each[r] for r in chosen])
+  unseen_mean, _ = average([each_unseen[r] for r in chosen])
+  synthetic = int((rows.examples.origin[test] < 0).sum())
+  return {
+    'test': {'rows': len(test), 'synthetic_rows': synthetic, **mean},
+    'test_std': std,
+    'test_unseen': unseen_mean,
+    'repetitions': [
+      {**metrics, **_training(fitted)}
+      for metrics, fitted in zip(each, detector.fitted, strict=True)
+    ],
+  }
+
+
+def make_results(
+  config: ml_collections.ConfigDict,
+  leaks: frozenset[str],
+  rows: 'Rows',
+  detector: 'Detector',
+  scores: np.ndarray,
+) -> dict[str, Any]:
+  """Everything in results.json but the durations and the command."""
+  corpus, prepared, logs = rows.corpus, rows.prepared, rows.corpus.logs
+  return {
+    'origin': corpus.origin,
+    'protocol': config.protocol,
+    'leaks': sorted(leaks),
+    'seed': config.seed,
+    'corpus': {
+      'name': corpus.name,
+      'path': list(corpus.paths),
+      'lines': logs.lines,
+      'rejected': len(logs.rejected),
+      'abnormal': int(prepared.examples.abnormal.sum()),
+      'notes': logs.notes,
+    },
+    'split': {'by': config.split.by}
+    | {name: _counts(rows, side) for name, side in rows.split._asdict().items()},
+    'text': {
+      'vocabulary': len(prepared.vocabulary),
+      'length': config.text.length,
+      'cut_share': prepared.cut_share,
+      'distinct': len(prepared.masked),
+      'numbers': config.text.numbers,
+    },
+    'oversampler': rows.oversampled.summary,
+    **test_results(config, rows, detector, scores),
+    'baselines': {'tfidf_lr': _tfidf(rows)},
+    'seen_text_share': float(_seen(rows).mean()),
+    'versions': {name: importlib.metadata.version(name) for name in _VERSIONS},
+    'device': f'{jax.local_device_count()} x {jax.devices()[0].device_kind}, '
+    f'{platform.machine()}, Python {platform.python_version()}',
+    'git_commit': git_commit(),
+  }
+
+
+def make_details(rows: 'Rows', scores: np.ndarray) -> dict[str, Any]:
+  """What the report shows of single lines: generated ones, mistakes, the precision-recall curve."""
+  test = rows.split.test
+  abnormal, score = rows.examples.abnormal[test], scores.mean(axis=0)
+  return {
+    'generated': _generated(rows),
+    'mistakes': _mistakes(rows, test, abnormal, score),
+    'precision_recall': precision_recall_points(abnormal, score),
+  }
+
+
+def git_commit() -> str | None:
+  """The commit of this checkout, with '+changes' when files differ from it; None outside of one."""
+  try:
+    answer = subprocess.run(
+      ['git', 'describe', '--always', '--abbrev=12', '--dirty=+changes', '--exclude=*'],
+      cwd=Path(__file__).parent,
+      capture_output=True,
+      text=True,
+      timeout=10,
+      check=True,
+    )
+  except (OSError, subprocess.SubprocessError):
+    return None
+  return answer.stdout.strip()
+
+
+def _chosen(report: str, detector: 'Detector') -> list[int]:
+  """Which repetitions are reported (A14)."""
+  everything = list(range(len(detector.thresholds)))
+  if report == 'mean':
+    return everything
+  if report == 'last':
+    return everything[-1:]
+  return [min(everything, key=lambda r: detector.fitted[r]['valid_loss'])]
+
+
+def _training(fitted: dict[str, float]) -> dict[str, float]:
+  return {
+    'train_loss': fitted['loss'],
+    'train_accuracy': fitted['accuracy'],
+    'valid_loss': fitted['valid_loss'],
+    'valid_accuracy': fitted['valid_accuracy'],
+    'epochs': fitted['epoch'] + 1,
+  }
+
+
+def _counts(rows: 'Rows', side: np.ndarray) -> dict[str, int]:
+  return {
+    'rows': len(side),
+    'abnormal': int(rows.examples.abnormal[side].sum()),
+    'synthetic': int((rows.examples.origin[side] < 0).sum()),
+  }
+
+
+def _seen(rows: 'Rows') -> np.ndarray:
+  """Which test rows have a masked text that a training row has, bool [N]."""
+  group = rows.examples.group
+  return np.isin(group[rows.split.test], group[rows.split.train])
+
+
+def _masked(rows: 'Rows', index: np.ndarray) -> pl.Series:
+  """Masked texts of rows; of a generated row its tokens' own."""
+  from logjax.corpora.examples import masked_rows
+
+  group, origin = rows.examples.group[index], rows.examples.origin[index]
+  texts = rows.prepared.masked.gather(np.where(origin >= 0, group, 0)).to_numpy().copy()
+  texts[origin < 0] = masked_rows(
+    rows.prepared.vocabulary, rows.examples.inputs[index[origin < 0]]
+  ).to_numpy()
+  return pl.Series(texts, dtype=pl.String)
+
+
+def _tfidf(rows: 'Rows') -> dict[str, Any]:
+  """TF-IDF with logistic regression on real training rows, tested on the same test rows."""
+  real = rows.split.train[rows.examples.origin[rows.split.train] >= 0]
+  abnormal = rows.examples.abnormal
+  scores = tfidf_logistic_regression(
+    _masked(rows, real), abnormal[real], _masked(rows, rows.split.test)
+  )
+  return evaluate_scores(abnormal[rows.split.test], scores, 0.5)
+
+
+def _where(rows: 'Rows', origin: int) -> str:
+  logs = rows.corpus.logs
+  file, line = logs.frame['file'][int(origin)], logs.frame['line'][int(origin)]
+  return f'{logs.files[file]}:{line}'
+
+
+def _generated(rows: 'Rows') -> list[dict[str, Any]]:
+  """The most frequent generated rows and some of the others, beside their nearest real rows."""
+  made = rows.oversampled.rows
+  if not len(made):
+    return []
+  distinct, counts = np.unique(made, axis=0, return_counts=True)
+  order = np.lexsort((np.arange(len(distinct)), -counts))
+  chosen = np.unique(np.linspace(0, len(order) - 1, min(_GENERATED, len(order))).astype(int))
+  chosen = order[chosen]
+  examples = rows.examples
+  real = np.flatnonzero(examples.abnormal & (examples.origin >= 0))
+  real = real[np.unique(examples.inputs[real], axis=0, return_index=True)[1]]
+  index, similarity = nearest(distinct[chosen], examples.inputs[real])
+  texts = rows.prepared.vocabulary.decode(distinct[chosen])
+  nearest_texts = rows.prepared.vocabulary.decode(examples.inputs[real[index]])
+  return [
+    {
+      'text': texts[i],
+      'count': int(counts[chosen[i]]),
+      'nearest': nearest_texts[i],
+      'nearest_where': _where(rows, examples.origin[real[index[i]]]),
+      'similarity': float(similarity[i]),
+    }
+    for i in range(len(chosen))
+  ]
+
+
+def _mistakes(
+  rows: 'Rows', test: np.ndarray, abnormal: np.ndarray, score: np.ndarray
+) -> list[dict[str, Any]]:
+  """The normal rows with the highest scores and the abnormal ones with the lowest, texts once."""
+  mistakes = []
+  for truth in (True, False):
+    side = np.flatnonzero((abnormal == truth) & (rows.examples.origin[test] >= 0))
+    side = side[np.argsort(score[side] if truth else -score[side], kind='stable')]
+    _, first = np.unique(rows.examples.group[test[side]], return_index=True)
+    for i in side[np.sort(first)][:_MISTAKES]:
+      wrong = score[i] < 0.5 if truth else score[i] >= 0.5
+      if wrong:
+        origin = rows.examples.origin[test[i]]
+        mistakes.append(
+          {
+            'where': _where(rows, origin),
+            'text': rows.corpus.logs.frame['message'][int(origin)],
+            'abnormal': truth,
+            'score': float(score[i]),
+          }
+        )
+  return mistakes
