@@ -14,10 +14,10 @@ import ml_collections
 import numpy as np
 import polars as pl
 
-from logjax.corpora.examples import Examples, Prepared, add_generated, masked_rows, prepare
+from logjax.corpora.examples import Prepared, add_generated, masked_rows, prepare
 from logjax.corpora.formats import write_rejected
 from logjax.corpora.source import Corpus, open_corpus
-from logjax.corpora.splits import Split, redraw
+from logjax.corpora.splits import redraw
 from logjax.detectors.autoencoder_gru import (
   Detector,
   fit_detector,
@@ -26,7 +26,7 @@ from logjax.detectors.autoencoder_gru import (
   score_rows,
 )
 from logjax.evaluation.report import write_report
-from logjax.evaluation.results import make_details, make_results, test_results
+from logjax.results import Rows, make_details, make_results, test_results
 from logjax.oversamplers.oversample import (
   Oversampled,
   fit_oversampler,
@@ -47,16 +47,6 @@ class Run(NamedTuple):
   cache: Path
   keys: dict[str, jax.Array]
   progress: Progress
-
-
-class Rows(NamedTuple):
-  """All rows of a run, generated ones included."""
-
-  corpus: Corpus
-  prepared: Prepared
-  oversampled: Oversampled
-  examples: Examples
-  split: Split
 
 
 def open_run(

@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Configuration file.', lock_config=True)
@@ -27,6 +27,7 @@ def main(argv: list[str]) -> None:
   """Runs the mode that the flags name."""
   if len(argv) > 1:
     raise app.UsageError(f'unexpected argument {argv[1]!r}')
+  logging.set_verbosity(logging.ERROR)  # Orbax and JAX tell at length what nobody asked
   # Imported only now: --help and wrong flags answer at once.
   from logjax import experiment
   from logjax.evaluation import terminal

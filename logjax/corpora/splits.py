@@ -11,14 +11,14 @@ import numpy as np
 from logjax.errors import LogjaxError
 
 LEAKS = {
-  'synthetic_in_test': 'generated rows are among the validation and test rows',
-  'oversampler_sees_test': 'the oversampler learns from all abnormal rows, test rows included',
-  'label_routed_encoder': "a row's true label picks the autoencoder that encodes it, and the "
-  'autoencoders are trained on all rows',
-  'vocabulary_from_all': 'the vocabulary is fitted on all rows',
-  'noise_on_test': 'noise is added to validation and test rows too',
-  'duplicates_across_split': 'rows with equal text on both sides of the split are not told apart',
-  'random_split': 'rows are shuffled before they are split, so the future trains for the past',
+  'synthetic_in_test': 'generated lines are in the validation and test sets',
+  'oversampler_sees_test': 'the oversampler was trained on abnormal test lines too',
+  'label_routed_encoder': 'the true label of a row, test rows included, picks the autoencoder that '
+  'encodes it, and the autoencoders were trained on all rows',
+  'vocabulary_from_all': 'the vocabulary was fitted on all lines, test lines included',
+  'noise_on_test': 'noise was added to validation and test rows too',
+  'duplicates_across_split': 'the same masked text may be in train and in test',
+  'random_split': 'lines were shuffled before the split, so that train holds lines from after test',
 }
 PROTOCOLS = {'honest': frozenset(), 'paper': frozenset(LEAKS)}
 
@@ -44,8 +44,9 @@ def leaks_of(protocol: str, leaks: str, split_by: str) -> frozenset[str]:
     LogjaxError: for a name that is none of `PROTOCOLS` or `LEAKS`.
   """
   if protocol not in PROTOCOLS:
-    raise LogjaxError(f'unknown protocol {protocol!r}: --config.protocol is one of '
-                      f'{", ".join(PROTOCOLS)}')
+    raise LogjaxError(
+      f'unknown protocol {protocol!r}: --config.protocol is one of {", ".join(PROTOCOLS)}'
+    )
   if split_by not in ('auto', 'time', 'random'):
     raise LogjaxError(f'unknown split.by {split_by!r}: it is one of auto, time, random')
   chosen = PROTOCOLS[protocol]

@@ -29,7 +29,7 @@ class Drain:
     branches: the tokens that lead on from each inner node; a node is named by the path to it: the
       number of tokens, then the tokens taken.
     groups: the templates at each leaf, oldest first, a tuple of tokens each.
-    depth: of the tree, root and leaves included (section III of the paper): depth - 2 tokens.
+    depth: of the paper: depth - 2 first tokens lead to a leaf.
   """
 
   branches: dict[_Path, set[str]]
@@ -51,12 +51,10 @@ class Drain:
     return pl.Series(texts.name, [self._parse(text) for text in texts], dtype=pl.String)
 
   def _parse(self, text: str) -> str:
-    tokens = tuple(text.split())
+    tokens = tuple(text.split(' '))
     leaf = _descend(self.branches, tokens, self.depth)
     fitting = [
-      template
-      for template in self.groups.get(leaf, ())
-      if all(map(_fits, template, tokens))
+      template for template in self.groups.get(leaf, ()) if all(map(_fits, template, tokens))
     ]
     return ' '.join(min(fitting, key=lambda t: t.count(WILDCARD))) if fitting else text
 
@@ -64,7 +62,7 @@ class Drain:
 def fit_templates(
   texts: pl.Series, *, similarity: float = 0.4, depth: int = 4, max_children: int = 100
 ) -> Drain:
-  """Fits a parse tree, with the settings of the authors' later implementation by default.
+  """Fits a parse tree; the default settings are those of Drain3.
 
   Args:
     texts: distinct token texts that may be seen, in their order of appearance, String [U].
@@ -78,13 +76,13 @@ def fit_templates(
   branches: dict[_Path, set[str]] = {}
   groups: dict[_Path, list[tuple[str, ...]]] = {}
   for text in texts:
-    tokens = tuple(text.split())
+    tokens = tuple(text.split(' '))
     _grow(branches, tokens, depth, max_children)
     leaf = groups.setdefault(_descend(branches, tokens, depth), [])
-    # simSeq of the paper's equation 1, times the number of tokens; a wildcard equals no token.
+    # The numerator of the paper's simSeq; a wildcard equals no token.
     equal = [sum(map(operator.eq, template, tokens)) for template in leaf]
     best = max(range(len(leaf)), key=equal.__getitem__, default=None)  # the oldest of equals
-    if best is None or equal[best] < similarity * len(tokens):
+    if best is None or equal[best] / len(tokens) < similarity:
       leaf.append(tokens)
     else:
       leaf[best] = tuple(

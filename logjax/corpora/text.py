@@ -31,20 +31,19 @@ SPECIAL_TOKENS = ('<pad>', '<unk>')
 MASK_TOKENS = ('<uuid>', '<ip>', '<hex>', '<path>', '<num>', '<id>')
 
 _UUID = r'\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b'
-_IP = r'(?:::ffff:)?\b\d{1,3}(?:\.\d{1,3}){3}\b(?:[:/]\d+\b)?'
+_IP = r'(?i:::ffff:)?\b\d{1,3}(?:\.\d{1,3}){3}\b(?:[:/]\d+\b)?'
 _HEX = r'\b(?:0[xX][0-9a-fA-F]+|[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5})\b'
 _PATH = r'(^|[^\w/<>])(?:/[\w.+~@-]+)+/?'
 _NUMBER = r'[-+]?\b\d+(?:\.\d+)*\b'
 _LETTER = r'[^\W\d]'
 # Two digits and a letter or underscore, in any order.
-_IDENTIFIER = (
-  rf'\b(?:{_LETTER}\w*\d\w*\d\w*|\d\w*{_LETTER}\w*\d\w*|\d\w*\d\w*{_LETTER}\w*)\b'
-)
+_IDENTIFIER = rf'\b(?:{_LETTER}\w*\d\w*\d\w*|\d\w*{_LETTER}\w*\d\w*|\d\w*\d\w*{_LETTER}\w*)\b'
 _MASK = '<(?:uuid|ip|hex|path|num|id)>'
-_WORD = r'[\p{L}\p{N}_]+'
-_SIGN = r'[^\s\p{L}\p{N}_]'
-# What the masked text does not distinguish: runs of numbers and addresses, masked or kept.
-_VALUE_RUN = r'(?:(?:<num>|<ip>|\d+)(?: |$))+'
+_WORD = r'[\p{L}\p{M}\p{N}_]+'
+_SIGN = r'[^\s\p{L}\p{M}\p{N}_]'
+# What the masked text does not distinguish: runs of numbers and addresses, masked or kept. They
+# are whole tokens: the 2 of ssh2 is none of them.
+_VALUE_RUN = r'(?:(?:<num>|<ip>|\b\d+)(?: |$))+'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Texts:
   """The messages of a corpus as token texts (tokens joined by a space).
 
   Attributes:
-    texts: distinct token texts, String [U].
+    texts: distinct token texts, String [U]; once they are templates, some may be equal.
     index: which of them each line has, int64 [L].
     masked: the masked text of each distinct token text, String [U].
     group: id of the masked text of each line, int64 [L]; equal texts, equal ids.
@@ -161,14 +160,12 @@ class Vocabulary:
   def decode(self, rows: np.ndarray) -> pl.Series:
     """Turns ids [N, T] into token texts [N]; a row ends at its first padding."""
     rows = np.asarray(rows)
-    ended = np.cumsum(rows == PAD, axis=1) > 0
-    words = np.asarray((*self.tokens[:PAD], '', *self.tokens[PAD + 1 :]), object)
-    frame = pl.DataFrame({'row': np.repeat(np.arange(len(rows)), rows.shape[1])})
-    frame = frame.with_columns(token=pl.Series(words[np.where(ended, PAD, rows)].ravel().tolist()))
-    kept = frame.filter(pl.col('token') != '').group_by('row', maintain_order=True)
-    joined = kept.agg(pl.col('token').str.join(' '))
+    place, position = np.nonzero(np.logical_and.accumulate(rows != PAD, axis=1))
+    words = pl.Series(self.tokens).gather(rows[place, position])
+    kept = pl.DataFrame({'row': place, 'text': words}).group_by('row', maintain_order=True)
+    joined = kept.agg(pl.col('text').str.join(' '))
     every = pl.DataFrame({'row': np.arange(len(rows))})
-    return every.join(joined, on='row', how='left')['token'].fill_null('').rename('text')
+    return every.join(joined, on='row', how='left', maintain_order='left')['text'].fill_null('')
 
 
 def fit_vocabulary(
@@ -198,7 +195,8 @@ def fit_vocabulary(
   is_number = pl.col('token').str.contains(r'^\d+$')
   numbers, words = counts.filter(is_number), counts.filter(~is_number)
   if len(numbers) > 0:
-    lost = int(numbers['count'][kept_numbers:].sum())
+    masked = words.filter(pl.col('token') == '<num>')['count'].sum()
+    lost = masked + numbers['count'][kept_numbers:].sum()
     mask = pl.DataFrame({'token': ['<num>'], 'count': [lost]}, schema=counts.schema)
     counts = pl.concat([words.filter(pl.col('token') != '<num>'), numbers[:kept_numbers], mask])
     counts = counts.sort(['count', 'token'], descending=[True, False])
@@ -213,8 +211,8 @@ def cut_share(texts: Texts, length: int) -> float:
 
 
 def text_ids(texts: Sequence[str] | pl.Series, known: pl.Series) -> np.ndarray:
-  """Returns where each text stands in `known` [U], or -1: int64 [N]."""
-  table = pl.DataFrame({'text': known}).with_row_index('id')
+  """Returns where each text first stands in `known` [U], or -1: int64 [N]."""
+  table = pl.DataFrame({'text': known}).with_row_index('id').unique('text', keep='first')
   found = pl.DataFrame({'text': pl.Series(texts, dtype=pl.String)})
   found = found.join(table, on='text', how='left', maintain_order='left')
   return found['id'].cast(pl.Int64).fill_null(-1).to_numpy()

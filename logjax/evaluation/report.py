@@ -17,12 +17,12 @@ from typing import Any
 import jinja2
 import polars as pl
 
+from logjax.corpora.splits import LEAKS
 from logjax.errors import LogjaxError
 from logjax.evaluation import plots
 from logjax.evaluation.paper import paper_rows, why_not_comparable
 from logjax.evaluation.wording import (
   BASELINES,
-  LEAKS,
   count,
   duration,
   number,

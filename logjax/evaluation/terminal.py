@@ -6,7 +6,20 @@ from typing import Any
 import rich.console
 import rich.table
 
-from logjax.evaluation.wording import number, percent
+from logjax.evaluation.wording import BASELINES, number, percent, verdict
+
+_ROWS = (
+  ('abnormal precision', ('abnormal', 'precision')),
+  ('abnormal recall', ('abnormal', 'recall')),
+  ('abnormal F1', ('abnormal', 'f1')),
+  ('normal precision', ('normal', 'precision')),
+  ('normal recall', ('normal', 'recall')),
+  ('normal F1', ('normal', 'f1')),
+  ('accuracy', ('accuracy',)),
+  ('AUROC', ('auroc',)),
+  ('AUPRC', ('auprc',)),
+  ('MCC', ('mcc',)),
+)
 
 
 def print_results(results: dict[str, Any], workdir: Path) -> None:
@@ -18,39 +31,42 @@ def print_results(results: dict[str, Any], workdir: Path) -> None:
     workdir: of the run.
   """
   console = rich.console.Console(highlight=False, soft_wrap=True)
-  test, std = results['test'], results['test_std']
+  baselines = results.get('baselines', {})
+  repetitions = len(results['repetitions'])
   table = rich.table.Table(title=_title(results), title_justify='left')
-  table.add_column('')
-  for name in ('abnormal P', 'R', 'F1', 'normal P', 'R', 'F1', 'accuracy', 'AUROC', 'AUPRC', 'MCC'):
-    table.add_column(name, justify='right')
-  table.add_row('autoencoders and GRU', *_cells(test))
-  table.add_row('  standard deviation', *_cells(std))
-  for name, metrics in results.get('baselines', {}).items():
-    table.add_row({'tfidf_lr': 'TF-IDF, logistic regression'}.get(name, name), *_cells(metrics))
+  table.add_column('test')
+  table.add_column('autoencoders and GRU', justify='right')
+  for name in baselines:
+    table.add_column(BASELINES[name], justify='right')
+  for label, keys in _ROWS:
+    mean, std = _leaf(results['test'], keys), _leaf(results['test_std'], keys)
+    spread = f' ± {std:.3f}' if std is not None else ''
+    cells = [number(_leaf(metrics, keys)) for metrics in baselines.values()]
+    table.add_row(label, number(mean) + spread, *cells)
   console.print(table)
+  test = results['test']
   console.print(
     f'{test["rows"]:,} test rows, {test["abnormal_rows"]:,} abnormal, '
-    f'{test["synthetic_rows"]:,} generated'
+    f'{test["synthetic_rows"]:,} generated; {repetitions} repetition{"s" * (repetitions != 1)}'
   )
-  if 'seen_text_share' in results:
-    console.print(
-      f'{percent(results["seen_text_share"])} of the test rows have a masked text that training '
-      'rows have'
-    )
-    console.print(f'report: {workdir / "report.html"}')
-    if results['origin'] == 'simulated':
-      console.print('SIMULATED corpus: these numbers say nothing about real logs')
+  if 'seen_text_share' not in results:
+    return
+  share = percent(results['seen_text_share'])
+  console.print(f'{share} of the test rows have a masked text that training rows have')
+  console.print(verdict(results))
+  console.print(f'report: {workdir / "report.html"}')
+  if results['origin'] == 'simulated':
+    console.print('SIMULATED corpus: these numbers say nothing about real logs')
 
 
 def _title(results: dict[str, Any]) -> str:
   if 'protocol' not in results:
-    return 'test'
+    return 'restored from the workdir'
   leaks = ', '.join(results['leaks'])
   return f'{results["protocol"]} protocol, ' + (f'leaks: {leaks}' if leaks else 'no leaks')
 
 
-def _cells(metrics: dict[str, Any]) -> list[str]:
-  sides = [metrics[side][name] for side in ('abnormal', 'normal') for name in
-           ('precision', 'recall', 'f1')]
-  return [number(value) for value in
-          (*sides, metrics['accuracy'], metrics['auroc'], metrics['auprc'], metrics['mcc'])]
+def _leaf(metrics: dict[str, Any], keys: tuple[str, ...]) -> float | None:
+  for key in keys:
+    metrics = (metrics or {}).get(key)
+  return metrics

@@ -3,17 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-# What each leak does, in words for a reader who has not met it.
-LEAKS = {
-  'synthetic_in_test': 'generated lines are in the validation and test sets',
-  'oversampler_sees_test': 'the oversampler was trained on abnormal test lines too',
-  'label_routed_encoder': 'the true label of a row, test rows included, decides how it is encoded',
-  'vocabulary_from_all': 'the vocabulary was fitted on all lines, test lines included',
-  'noise_on_test': 'noise was added to test rows too',
-  'duplicates_across_split': 'the same masked text may be in train and in test',
-  'random_split': 'lines were shuffled before the split, so that train holds lines from after test',
-}
-
 BASELINES = {'tfidf_lr': 'TF-IDF with logistic regression'}
 
 _LONGEST_TEXT = 400  # characters of one log line that the page shows

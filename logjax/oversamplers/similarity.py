@@ -47,9 +47,9 @@ def remove_similar(
   """Finds the generated rows that are too similar to a training row or to an earlier one.
 
   Rows without a token always go. 'exact' and 'masked' take time linear in G + N. 'jaccard'
-  compares all pairs of distinct token sets that share a token: time grows with D * D (20,000
-  generated rows and 2,000 training rows, all distinct: some five seconds on one core), memory
-  with D alone.
+  compares all pairs of distinct token sets that share a token, so its time grows with D * D and
+  its memory with D. All sets distinct, at 30 tokens a row and 2,000 training rows, 20,000 generated
+  rows take 6 seconds on one core and 60,000 take 45.
 
   Args:
     generated: rows of ids, int32 [G, T].

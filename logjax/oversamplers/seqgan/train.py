@@ -185,7 +185,7 @@ def make_generator_step(model: SeqGAN, block: int) -> Callable:
       'reward': rewarded / tokens,
       'entropy': -logs / tokens,
       'tokens': tokens / count,
-      'gradient_norm': optax.global_norm(gradients),
+      'gradient_norm': optax.tree.norm(gradients),
     }
     return generator, metrics
 

@@ -4,20 +4,21 @@ import importlib.metadata
 import platform
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
 import numpy as np
 import polars as pl
 
+from logjax.corpora.examples import Examples, Prepared, masked_rows
+from logjax.corpora.source import Corpus
+from logjax.corpora.splits import Split
+from logjax.detectors.autoencoder_gru import Detector
 from logjax.detectors.baselines import tfidf_logistic_regression
 from logjax.evaluation.metrics import average, evaluate_scores, precision_recall_points
+from logjax.oversamplers.oversample import Oversampled
 from logjax.oversamplers.similarity import nearest
-
-if TYPE_CHECKING:
-  from logjax.detectors.autoencoder_gru import Detector
-  from logjax.experiment import Rows
 
 _VERSIONS = (
   'jax',
@@ -34,8 +35,26 @@ _MISTAKES = 20
 _GENERATED = 20
 
 
+class Rows(NamedTuple):
+  """All rows of a run: what the results are about.
+
+  Attributes:
+    corpus: where the lines come from.
+    prepared: its real rows.
+    oversampled: what was generated.
+    examples: real and generated rows together.
+    split: which of these train, validate and test.
+  """
+
+  corpus: Corpus
+  prepared: Prepared
+  oversampled: Oversampled
+  examples: Examples
+  split: Split
+
+
 def test_results(
-  config: ml_collections.ConfigDict, rows: 'Rows', detector: 'Detector', scores: np.ndarray
+  config: ml_collections.ConfigDict, rows: Rows, detector: Detector, scores: np.ndarray
 ) -> dict[str, Any]:
   """The test numbers: `test`, `test_std`, `test_unseen` and `repetitions` of results.json.
 
@@ -74,8 +93,8 @@ def test_results(
 def make_results(
   config: ml_collections.ConfigDict,
   leaks: frozenset[str],
-  rows: 'Rows',
-  detector: 'Detector',
+  rows: Rows,
+  detector: Detector,
   scores: np.ndarray,
 ) -> dict[str, Any]:
   """Everything in results.json but the durations and the command."""
@@ -113,7 +132,7 @@ def make_results(
   }
 
 
-def make_details(rows: 'Rows', scores: np.ndarray) -> dict[str, Any]:
+def make_details(rows: Rows, scores: np.ndarray) -> dict[str, Any]:
   """What the report shows of single lines: generated ones, mistakes, the precision-recall curve."""
   test = rows.split.test
   abnormal, score = rows.examples.abnormal[test], scores.mean(axis=0)
@@ -140,7 +159,7 @@ def git_commit() -> str | None:
   return answer.stdout.strip()
 
 
-def _chosen(report: str, detector: 'Detector') -> list[int]:
+def _chosen(report: str, detector: Detector) -> list[int]:
   """Which repetitions are reported (A14)."""
   everything = list(range(len(detector.thresholds)))
   if report == 'mean':
@@ -160,7 +179,7 @@ def _training(fitted: dict[str, float]) -> dict[str, float]:
   }
 
 
-def _counts(rows: 'Rows', side: np.ndarray) -> dict[str, int]:
+def _counts(rows: Rows, side: np.ndarray) -> dict[str, int]:
   return {
     'rows': len(side),
     'abnormal': int(rows.examples.abnormal[side].sum()),
@@ -168,16 +187,14 @@ def _counts(rows: 'Rows', side: np.ndarray) -> dict[str, int]:
   }
 
 
-def _seen(rows: 'Rows') -> np.ndarray:
+def _seen(rows: Rows) -> np.ndarray:
   """Which test rows have a masked text that a training row has, bool [N]."""
   group = rows.examples.group
   return np.isin(group[rows.split.test], group[rows.split.train])
 
 
-def _masked(rows: 'Rows', index: np.ndarray) -> pl.Series:
+def _masked(rows: Rows, index: np.ndarray) -> pl.Series:
   """Masked texts of rows; of a generated row its tokens' own."""
-  from logjax.corpora.examples import masked_rows
-
   group, origin = rows.examples.group[index], rows.examples.origin[index]
   texts = rows.prepared.masked.gather(np.where(origin >= 0, group, 0)).to_numpy().copy()
   texts[origin < 0] = masked_rows(
@@ -186,7 +203,7 @@ def _masked(rows: 'Rows', index: np.ndarray) -> pl.Series:
   return pl.Series(texts, dtype=pl.String)
 
 
-def _tfidf(rows: 'Rows') -> dict[str, Any]:
+def _tfidf(rows: Rows) -> dict[str, Any]:
   """TF-IDF with logistic regression on real training rows, tested on the same test rows."""
   real = rows.split.train[rows.examples.origin[rows.split.train] >= 0]
   abnormal = rows.examples.abnormal
@@ -196,13 +213,13 @@ def _tfidf(rows: 'Rows') -> dict[str, Any]:
   return evaluate_scores(abnormal[rows.split.test], scores, 0.5)
 
 
-def _where(rows: 'Rows', origin: int) -> str:
+def _where(rows: Rows, origin: int) -> str:
   logs = rows.corpus.logs
   file, line = logs.frame['file'][int(origin)], logs.frame['line'][int(origin)]
   return f'{logs.files[file]}:{line}'
 
 
-def _generated(rows: 'Rows') -> list[dict[str, Any]]:
+def _generated(rows: Rows) -> list[dict[str, Any]]:
   """The most frequent generated rows and some of the others, beside their nearest real rows."""
   made = rows.oversampled.rows
   if not len(made):
@@ -230,7 +247,7 @@ def _generated(rows: 'Rows') -> list[dict[str, Any]]:
 
 
 def _mistakes(
-  rows: 'Rows', test: np.ndarray, abnormal: np.ndarray, score: np.ndarray
+  rows: Rows, test: np.ndarray, abnormal: np.ndarray, score: np.ndarray
 ) -> list[dict[str, Any]]:
   """The normal rows with the highest scores and the abnormal ones with the lowest, texts once."""
   mistakes = []

@@ -1,0 +1,126 @@
+"""SeqGAN's models: their sizes, and the discriminator token by token."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from logjax.oversamplers.seqgan.models import Discriminator, Generator, window
+
+VOCABULARY, LENGTH = 6, 5
+PUBLISHED_WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
+PUBLISHED_FILTERS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
+
+
+def size_of(init, *args) -> int:
+  """Number of parameters, none of them allocated."""
+  return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(init, jax.random.key(0), *args)))
+
+
+def draw_params(init, *args) -> dict:
+  """Parameters of the model's shapes, drawn in NumPy: nothing to compile."""
+  rng = np.random.default_rng(0)
+  shapes = jax.eval_shape(init, jax.random.key(0), *args)
+  return jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), shapes)
+
+
+def test_the_published_discriminator_has_the_published_number_of_parameters():
+  model = Discriminator(5000, 64, PUBLISHED_WIDTHS, PUBLISHED_FILTERS, 0.25)
+  assert sum(PUBLISHED_FILTERS) == 1720
+  assert size_of(model.init, jnp.zeros(20, jnp.int32)) == 7_045_402
+
+
+def test_the_generator_has_one_bias_a_gate():
+  """Embedding, W and b of three gates, U of three gates, head."""
+  model = Generator(1000, 32, 30)
+  expected = 1000 * 32 + 3 * (32 * 30 + 30) + 3 * 30 * 30 + 30 * 1000 + 1000
+  assert size_of(model.init, jnp.zeros(30), jnp.int32(0)) == expected
+
+
+def test_all_of_the_generator_is_drawn_from_one_normal_law():
+  """Weights and biases alike, with the standard deviation of the published code."""
+  model = Generator(200, 10, 20, init_std=0.1)
+  params = jax.jit(model.init)(jax.random.key(0), jnp.zeros(20), jnp.int32(0))
+  for leaf in jax.tree.leaves(params):
+    # Four standard errors of the standard deviation of that many draws.
+    assert abs(leaf.std() - 0.1) < 0.1 * 4 / np.sqrt(2 * leaf.size)
+
+
+def test_a_generator_step_is_a_lookup_and_an_advance():
+  model = Generator(VOCABULARY, 3, 4)
+  h = jnp.arange(4.0)
+  variables = draw_params(model.init, h, jnp.int32(0))
+  inputs = model.apply(variables, method=model.inputs)
+  assert inputs.shape == (VOCABULARY, 12)
+  for token in (0, 5):
+    ours = model.apply(variables, h, inputs[token], method=model.advance)
+    theirs = model.apply(variables, h, jnp.int32(token))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    assert ours[0].shape == (4,) and ours[1].shape == (VOCABULARY,)
+
+
+@pytest.mark.parametrize(
+  ('widths', 'filters'),
+  [((1,), (3,)), ((1, 2, 4), (2, 3, 1)), ((3,), (2,)), ((2, LENGTH), (1, 4))],
+)
+def test_the_running_maxima_of_windows_equal_plain_convolutions(widths, filters):
+  model = Discriminator(VOCABULARY, 3, widths, filters, dropout=0.0)
+  sentences = np.random.default_rng(1).integers(VOCABULARY, size=(50, LENGTH))
+  variables = draw_params(model.init, sentences[0])
+  widest = max(widths)
+
+  @jax.jit
+  @jax.vmap
+  def both(sentence):
+    tables = model.apply(variables, method=model.tables)
+
+    def step(carry, token):
+      recent, maxima = carry
+      recent = jnp.concatenate([token[None], recent[:-1]])
+      maxima = jnp.maximum(maxima, window(tables, recent))
+      return (recent, maxima), maxima
+
+    start = jnp.full(widest, VOCABULARY), jnp.full(sum(filters), -jnp.inf)
+    (_, maxima), running = lax.scan(step, start, sentence)
+    score = model.apply(variables, maxima, method=model.score)
+    return score, model.apply(variables, sentence), running
+
+  score, plain, running = both(sentences)
+  np.testing.assert_allclose(score, plain, rtol=1e-5, atol=1e-5)
+  assert plain.std(axis=0).min() > 1e-3  # Sentences do differ in their scores.
+  ends = np.repeat(np.array(widths), filters)
+  started = np.arange(1, LENGTH + 1)[:, None] >= ends
+  np.testing.assert_array_equal(np.isfinite(running), np.broadcast_to(started, running.shape))
+
+
+def test_a_convolution_by_hand():
+  """Embedding 1, filters of width 1 and 2; the maximum of sums over two neighbours."""
+  model = Discriminator(3, 1, (1, 2), (1, 1), dropout=0.0)
+  variables = {
+    'params': {
+      'embed': {'embedding': jnp.array([[0.0], [1.0], [10.0]])},
+      'kernel_1': jnp.array([[[2.0]]]),
+      'kernel_2': jnp.array([[[1.0]], [[-1.0]]]),
+      'bias': jnp.array([0.5, -0.5]),
+      # A closed gate lets the features through as they are.
+      'highway': {'kernel': jnp.ones((2, 2)), 'bias': jnp.zeros(2)},
+      'gate': {'kernel': jnp.zeros((2, 2)), 'bias': jnp.full(2, -100.0)},
+      'out': {'kernel': jnp.eye(2), 'bias': jnp.array([0.0, 1.0])},
+    }
+  }
+  # Width 1: 2 * 10 + 0.5. Width 2, older minus newer token: 0 - 1, 1 - 10, 10 - 1, 1 - 0; the
+  # largest is 9, minus 0.5.
+  logits = model.apply(variables, jnp.array([0, 1, 2, 1, 0]))
+  np.testing.assert_allclose(logits, [20.5, 9.5], rtol=1e-6)
+
+
+def test_dropout_acts_in_training_only():
+  model = Discriminator(VOCABULARY, 3, (1, 2), (4, 4), dropout=0.5)
+  sentence = jnp.array([1, 2, 3, 4, 5])
+  variables = draw_params(model.init, sentence)
+  key_a, key_b = jax.random.split(jax.random.key(1))
+  a, b = (model.apply(variables, sentence, True, rngs={'dropout': k}) for k in (key_a, key_b))
+  assert not np.allclose(a, b)
+  same = [model.apply(variables, sentence) for _ in range(2)]
+  np.testing.assert_array_equal(*same)

@@ -1,0 +1,192 @@
+"""Protocols: who may see what."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from logjax.corpora import splits
+from logjax.corpora.splits import LEAKS, PROTOCOLS, Split, leaks_of
+from logjax.errors import LogjaxError
+
+SEVEN = {
+  'synthetic_in_test',
+  'oversampler_sees_test',
+  'label_routed_encoder',
+  'vocabulary_from_all',
+  'noise_on_test',
+  'duplicates_across_split',
+  'random_split',
+}
+
+
+def error(call, *args, **options):
+  with pytest.raises(LogjaxError) as raised:
+    call(*args, **options)
+  message = str(raised.value)
+  assert '\n' not in message
+  return message
+
+
+def test_the_paper_has_all_seven_leaks_and_the_honest_protocol_none():
+  assert set(LEAKS) == SEVEN
+  assert all(LEAKS.values())
+  assert PROTOCOLS == {'honest': frozenset(), 'paper': SEVEN}
+
+
+@pytest.mark.parametrize(
+  ('protocol', 'leaks', 'split_by', 'expected'),
+  [
+    ('honest', '', 'auto', set()),
+    ('honest', '', 'time', set()),
+    ('honest', '', 'random', {'random_split'}),
+    ('paper', '', 'auto', SEVEN),
+    ('paper', '', 'random', SEVEN),
+    ('paper', '', 'time', SEVEN - {'random_split'}),
+    ('paper', 'none', 'auto', set()),
+    ('paper', 'none', 'random', {'random_split'}),
+    ('paper', ' noise_on_test , random_split ', 'auto', {'noise_on_test', 'random_split'}),
+    ('honest', 'noise_on_test,random_split', 'time', {'noise_on_test'}),
+    ('honest', 'noise_on_test', 'random', {'noise_on_test', 'random_split'}),
+    ('honest', ','.join(sorted(SEVEN)), 'auto', SEVEN),
+  ],
+)
+def test_leaks_are_the_protocols_or_the_named_ones_and_split_by_decides_its_own(
+  protocol, leaks, split_by, expected
+):
+  assert leaks_of(protocol, leaks, split_by) == expected
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'expected'),
+  [
+    (('fair', '', 'auto'), "unknown protocol 'fair': --config.protocol is one of honest, paper"),
+    (('paper', '', 'line'), "unknown split.by 'line': it is one of auto, time, random"),
+    (
+      ('paper', 'noise', 'auto'),
+      f"unknown leak 'noise': --config.leaks takes {', '.join(LEAKS)}",
+    ),
+    (('honest', 'none,noise_on_test', 'auto'), "unknown leak 'none': "),
+    (('honest', ',', 'auto'), "unknown leak '': "),
+  ],
+)
+def test_an_unknown_name_is_answered_with_the_known_ones(arguments, expected):
+  assert error(leaks_of, *arguments).startswith(expected)
+
+
+def test_rows_are_in_order_of_time_and_equal_times_in_order_of_the_file():
+  time = np.array([5, 1, 5, 1, 0])
+  assert splits.order_rows(time, 5, shuffled=False, seed=0).tolist() == [4, 1, 3, 0, 2]
+
+
+def test_rows_without_times_are_in_order_of_the_file():
+  assert splits.order_rows(None, 4, shuffled=False, seed=3).tolist() == [0, 1, 2, 3]
+
+
+def test_a_shuffled_order_has_every_row_and_depends_on_the_seed_alone():
+  time = np.arange(200)[::-1]
+  order = splits.order_rows(time, 200, shuffled=True, seed=1)
+  assert sorted(order.tolist()) == list(range(200))
+  assert np.array_equal(order, splits.order_rows(None, 200, shuffled=True, seed=1))
+  assert not np.array_equal(order, splits.order_rows(time, 200, shuffled=True, seed=2))
+  assert not np.array_equal(order, splits.order_rows(time, 200, shuffled=False, seed=1))
+
+
+@pytest.mark.parametrize(
+  ('rows', 'trains', 'sizes'),
+  [
+    (4_747_963, 0.05, [11_869, 225_529, 4_510_565]),  # BGL
+    (3_300_000, 0.05, [8_250, 156_750, 3_135_000]),  # Thunderbird
+    (155_508, 0.85, [6_608, 1_167, 147_733]),  # OpenStack
+  ],
+)
+def test_the_papers_shares_give_the_papers_sizes(rows, trains, sizes):
+  split = splits.cut(np.arange(rows), 0.05 * trains, 0.05 * (1 - trains))
+  # The paper rounds the training rows of BGL and OpenStack down, and we to the nearest.
+  assert np.abs([len(side) - size for side, size in zip(split, sizes, strict=True)]).max() <= 1
+
+
+@given(
+  st.integers(0, 300),
+  st.floats(0.001, 0.998),
+  st.floats(0.001, 0.998),
+  st.integers(0, 5),
+)
+def test_a_cut_puts_every_row_on_one_side_in_order(rows, train, valid, seed):
+  if train + valid >= 1:
+    train, valid = train / 2, valid / 2
+  order = np.random.default_rng(seed).permutation(rows)
+  split = splits.cut(order, train, valid)
+  assert np.array_equal(np.concatenate(split), order)
+  assert abs(len(split.train) - rows * train) <= 0.5
+  assert abs(len(split.train) + len(split.valid) - rows * (train + valid)) <= 0.5
+
+
+@pytest.mark.parametrize(
+  ('train', 'valid'), [(0.0, 0.2), (0.6, 0.0), (-0.1, 0.5), (0.8, 0.2), (1.5, 0.1)]
+)
+def test_shares_that_leave_a_side_empty_are_an_error(train, valid):
+  assert error(splits.cut, np.arange(10), train, valid) == (
+    f'split.train={train} and split.valid={valid} must be above 0 and leave rows to test'
+  )
+
+
+SPLIT = Split(np.arange(0, 30), np.arange(30, 60), np.arange(60, 100))
+
+
+@pytest.mark.parametrize('repetition', [1, 2, 9])
+def test_a_redraw_keeps_the_test_rows_and_the_sizes(repetition):
+  drawn = splits.redraw(SPLIT, repetition, shuffled=True, seed=0)
+  assert np.array_equal(drawn.test, SPLIT.test)
+  assert (len(drawn.train), len(drawn.valid)) == (30, 30)
+  assert sorted(np.concatenate([drawn.train, drawn.valid]).tolist()) == list(range(60))
+  assert not np.array_equal(drawn.train, SPLIT.train)
+
+
+def test_redraws_differ_by_repetition_and_by_seed():
+  first, second = (splits.redraw(SPLIT, r, shuffled=True, seed=0).train for r in (1, 2))
+  other = splits.redraw(SPLIT, 1, shuffled=True, seed=1).train
+  assert not np.array_equal(first, second)
+  assert not np.array_equal(first, other)
+  assert np.array_equal(first, splits.redraw(SPLIT, 1, shuffled=True, seed=0).train)
+
+
+def test_the_first_repetition_and_a_chronological_split_are_not_redrawn():
+  assert splits.redraw(SPLIT, 0, shuffled=True, seed=0) is SPLIT
+  assert splits.redraw(SPLIT, 5, shuffled=False, seed=0) is SPLIT
+
+
+def labels(*abnormal):
+  """Labels of the 100 rows of SPLIT, those of the given indices abnormal."""
+  column = np.zeros(100, bool)
+  column[list(abnormal)] = True
+  return column
+
+
+def test_a_split_with_both_classes_to_train_and_test_on_is_fine():
+  splits.check(SPLIT, labels(3, 99), shuffled=False)
+  splits.check(SPLIT, ~labels(3, 99), shuffled=True)
+
+
+def test_a_side_without_an_abnormal_row_is_told_with_all_counts_and_what_would_help():
+  assert error(splits.check, SPLIT, labels(1, 2, 40), shuffled=False) == (
+    'no abnormal row to test on: train 30 rows (2 abnormal), valid 30 rows (1 abnormal), '
+    'test 40 rows (0 abnormal); --config.split.by=random mixes the sides (named among the leaks '
+    'of the result), or move split.train and split.valid'
+  )
+
+
+@pytest.mark.parametrize(
+  ('abnormal', 'shuffled', 'begins', 'ends'),
+  [
+    (labels(40), False, 'no abnormal row to train on and no abnormal row to test on: ', 'valid'),
+    (~labels(1), False, 'no normal row to test on: ', 'split.valid'),
+    (labels(1), True, 'no abnormal row to test on: ', '; give more lines, or move split.train'),
+    (labels(), False, 'no abnormal row to train on and no', '; the log has one class only'),
+    (~labels(), True, 'no normal row to train on and no', '; the log has one class only'),
+  ],
+)
+def test_the_advice_fits_what_is_missing(abnormal, shuffled, begins, ends):
+  message = error(splits.check, SPLIT, abnormal, shuffled=shuffled)
+  assert message.startswith(begins)
+  assert ends in message
