@@ -273,8 +273,8 @@ def training(model: ConfigDict) -> None:
   model.batch = 128
   # Most epochs. [paper]
   model.epochs = 100
-  # An epoch is at most this many rows, drawn anew each time; 0 means all. The paper's largest
-  # training set has 21,342 rows. [logjax] keeps an epoch affordable on millions of rows.
+  # An epoch is this many rows (in whole batches), drawn anew each time; 0 means all. The paper's
+  # largest training set has 21,342 rows. [logjax] keeps an epoch affordable on millions of rows.
   model.rows_per_epoch = 20_000
   # Stop after so many epochs without improvement on the validation rows. A13
   model.patience = 5

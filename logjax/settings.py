@@ -34,10 +34,12 @@ CHOICES = {
   'detector.gru.monitor': ('loss', 'accuracy'),
 }
 POSITIVE = (
-  'text.length',
   'data.simulated_lines',
   'seqgan.batch',
   'seqgan.rows_per_epoch',
+  'seqgan.discriminator_epochs',
+  'seqgan.g_steps',
+  'seqgan.d_steps',
   'seqgan.rollouts',
   'seqgan.rollout_block',
   'detector.repetitions',
@@ -46,6 +48,28 @@ POSITIVE = (
   'detector.autoencoder.batch',
   'detector.autoencoder.epochs',
 )
+NOT_NEGATIVE = (
+  'devices',
+  'data.limit_lines',
+  'text.kept_numbers',
+  'seqgan.mle_epochs',
+  'seqgan.discriminator_rounds',
+  'seqgan.rounds',
+  'detector.noise.variance',
+  'detector.gru.patience',
+  'detector.gru.rows_per_epoch',
+  'detector.autoencoder.patience',
+  'detector.autoencoder.rows_per_epoch',
+)
+SHARES = (
+  'data.max_rejected',
+  'oversampler.jaccard',
+  'seqgan.rollout_update',
+  'seqgan.discriminator_dropout',
+  'detector.gru.dropout',
+  'detector.autoencoder.dropout',
+)
+ABOVE_ZERO = ('oversampler.temperature', 'oversampler.jaccard', 'oversampler.max_draws')
 # Shares of the paper: 5 % of all rows are not test rows, and so much of these trains.
 _PAPER_SHARE = 0.05
 _PAPER_TRAINS = {'openstack': 0.85}
@@ -98,18 +122,34 @@ def check_values(config: ml_collections.ConfigDict) -> None:
   for name, choices in CHOICES.items():
     if fields[name] not in choices:
       raise LogjaxError(f'--config.{name}={fields[name]!r} is none of {", ".join(choices)}')
-  for name in POSITIVE:
-    if fields[name] < 1:
-      raise LogjaxError(f'--config.{name}={fields[name]} must be at least 1')
+  ranges = (
+    ('at least 1', POSITIVE, lambda value: value >= 1),
+    ('at least 0', NOT_NEGATIVE, lambda value: value >= 0),
+    ('above 0', ABOVE_ZERO, lambda value: value > 0),
+    ('from 0 to 1', SHARES, lambda value: 0 <= value <= 1),
+    # A shorter row has no room for a token and its end.
+    ('at least 2', ('text.length',), lambda value: value >= 2),
+    ('at least 1', ('oversampler.sets', 'oversampler.count'), lambda v: v is None or v >= 1),
+  )
+  for meaning, names, holds in ranges:
+    for name in names:
+      if not holds(fields[name]):
+        raise LogjaxError(f'--config.{name}={fields[name]} must be {meaning}')
   if fields['seqgan.rollouts'] % 2:
     raise LogjaxError('--config.seqgan.rollouts must be even: rollouts are run in pairs')
   if fields['seqgan.rows_per_epoch'] % fields['seqgan.batch']:
     raise LogjaxError('--config.seqgan.rows_per_epoch must be a multiple of seqgan.batch')
+  if fields['text.max_vocabulary'] < 3:
+    raise LogjaxError('--config.text.max_vocabulary must be at least 3: two tokens are special')
   if len(fields['seqgan.filter_widths']) != len(fields['seqgan.filters']):
     raise LogjaxError('seqgan.filter_widths and seqgan.filters must have equal lengths')
-  for name in ('oversampler.sets', 'oversampler.count'):
-    if fields[name] is not None and fields[name] < 1:
-      raise LogjaxError(f'--config.{name}={fields[name]} must be at least 1')
+  if min(fields['seqgan.filter_widths'], default=3) > 2:
+    raise LogjaxError('--config.seqgan.filter_widths must have a width of 1 or 2: rows can be short')
+  if fields['detector.autoencoder.loss'] == 'bce' and fields['detector.autoencoder.scale'] == 'ids':
+    raise LogjaxError(
+      '--config.detector.autoencoder.loss=bce compares numbers from 0 to 1: '
+      'set detector.autoencoder.scale=unit'
+    )
 
 
 def flatten(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
@@ -131,39 +171,42 @@ def claim_workdir(config: ml_collections.ConfigDict, workdir: Path) -> None:
   """
   mine = flatten(config.to_dict())
   path = workdir / 'config.json'
-  if path.exists():
-    theirs = read_config(workdir)
-    differ = [
-      f'{name} is {theirs.get(name)!r} there and {mine.get(name)!r} here'
-      for name in sorted(mine.keys() | theirs.keys())
-      if theirs.get(name) != mine.get(name)
-    ]
-    if differ:
-      raise LogjaxError(
-        f'{workdir} holds a run with another config: {"; ".join(differ[:5])}'
-        f'{f" and {len(differ) - 5} more" if len(differ) > 5 else ""}; choose another --workdir'
-      )
-    return
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    write_json(path, mine)
+    if not path.exists():
+      write_json(path, mine)
+      return
   except OSError as error:
     raise LogjaxError(f'cannot write to --workdir={workdir}: {error.strerror}') from error
+  theirs = read_config(workdir)
+  differ = [
+    f'{name} is {theirs.get(name)!r} there and {mine.get(name)!r} here'
+    for name in sorted(mine.keys() | theirs.keys())
+    if theirs.get(name) != mine.get(name)
+  ]
+  if differ:
+    raise LogjaxError(
+      f'{workdir} holds a run with another config: {"; ".join(differ[:5])}'
+      f'{f" and {len(differ) - 5} more" if len(differ) > 5 else ""}; choose another --workdir'
+    )
 
 
 def read_config(workdir: Path) -> dict[str, Any]:
   """Reads the configuration of a workdir, dotted names.
 
   Raises:
-    LogjaxError: when the workdir holds no run.
+    LogjaxError: when the workdir holds no run, or its file is damaged.
   """
   path = workdir / 'config.json'
   try:
-    return json.loads(path.read_text())
+    config = json.loads(path.read_text())
+    if not isinstance(config, dict):
+      raise ValueError('it is not one JSON object')
+    return config
   except FileNotFoundError:
     raise LogjaxError(f'{workdir} holds no run: use --mode=train with this workdir first') from None
-  except (OSError, json.JSONDecodeError) as error:
-    raise LogjaxError(f'cannot read {path}: {error}') from error
+  except (OSError, ValueError) as error:
+    raise LogjaxError(f'cannot read {path}: {error}; choose another --workdir') from error
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -221,17 +221,17 @@ def test_rewards_follow_equation_4_exactly_where_nothing_is_random(length):
   np.testing.assert_allclose(ours(*inputs), reference(*inputs), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize('length', [4, 5])
-def test_rewards_follow_equation_4_in_law(length):
+@pytest.mark.parametrize('sentence', [(2, 4, 1, 1), (1, 4, 4, 1, 4)])
+def test_rewards_follow_equation_4_in_law(sentence):
   """Means and spreads of 4,000 estimates of one sentence's Q."""
-  sentences = np.tile(np.array([1, 4, 2, 2, 4][:length]), (ESTIMATES, 1))
+  sentences = np.tile(np.array(sentence), (ESTIMATES, 1))
   keys = jax.random.split(jax.random.key(2), (2, ESTIMATES))
   ours, theirs = (
     np.asarray(program(1.0, sentences, k))
-    for program, k in zip(make_programs(length), keys, strict=True)
+    for program, k in zip(make_programs(len(sentence)), keys, strict=True)
   )
   deviation = theirs.std(axis=0)
-  assert np.all(deviation[:-1] > 1e-2)
+  assert np.all(deviation[:-1] > 0.1)
   difference = np.abs(ours.mean(axis=0) - theirs.mean(axis=0))
   assert np.all(difference < 6 * deviation * np.sqrt(2 / ESTIMATES) + 1e-6)
   np.testing.assert_allclose(ours.std(axis=0), deviation, rtol=0.2, atol=1e-6)

@@ -26,6 +26,8 @@ ABNORMAL_SHARE = {
   'openstack': 18_434 / 155_508,
 }
 MIN_LINES = 50
+# Raised when a change gives other bytes, so that files of an older version are not taken for these.
+VERSION = 1
 
 _GRAMMARS = {'bgl': bgl, 'thunderbird': thunderbird, 'openstack': openstack}
 # Of the bursts that lie within an era, how many take a kind of it. Normal lines change too, so that

@@ -18,7 +18,7 @@ from logjax.corpora.download import Progress, new_folder
 from logjax.corpora.formats import FORMATS, LogFormat, Logs, own_format, parse_blocks
 from logjax.corpora.labels import OPENSTACK_ABNORMAL_INSTANCES, LineLabels, read_abnormal_blocks
 from logjax.corpora.reading import Block, read_blocks
-from logjax.corpora.simulate import ABNORMAL_SHARE, simulate
+from logjax.corpora.simulate import ABNORMAL_SHARE, VERSION, simulate
 from logjax.errors import LogjaxError
 
 CORPORA = (*FORMATS, 'own')
@@ -152,7 +152,7 @@ def _simulated(corpus: str, lines: int, seed: int, folder: Path) -> tuple[Path, 
       f'there is no simulated {corpus} corpus: name its files in --config.data.path or their '
       'folder in --config.data.manual_dir, or add --config.data.download'
     )
-  folder = folder / f'{corpus}-{lines}-{seed}'
+  folder = folder / f'{corpus}-{lines}-{seed}-v{VERSION}'
   if not folder.exists():
     with new_folder(folder) as temporary:
       simulate(corpus, lines, seed, temporary)

@@ -107,17 +107,14 @@ def oversample(
   generate = make_generate(
     config.seqgan, generators, length=rows.shape[1], temperature=settings.temperature
   )
-  parts, most = [], max(count, int(settings.max_draws * count))
-  while True:
-    parts.append(generate(jax.random.fold_in(key, len(parts))))
-    drawn = np.concatenate(parts)[:most]
-    enough = len(drawn) >= most
-    if enough or len(drawn) >= count:
-      kept = remove_similar(
-        drawn, rows, similarity=settings.similarity, jaccard=settings.jaccard, masked=masked
-      )
-      if enough or kept.keep.sum() >= count:
-        break
+  drawn = rows[:0]
+  for total in (count, max(count, int(settings.max_draws * count))):
+    drawn = _draw(generate, drawn, total, key)
+    kept = remove_similar(
+      drawn, rows, similarity=settings.similarity, jaccard=settings.jaccard, masked=masked
+    )
+    if kept.keep.sum() >= count:
+      break
   made = drawn[kept.keep][:count]
   removed = {
     'equal_to_train': kept.equal_to_train,
@@ -132,6 +129,17 @@ def oversample(
     settings.name, count, drawn, rows, masked, len(made), removed, len(repeated)
   )
   return Oversampled(np.concatenate([made, repeated]), summary)
+
+
+def _draw(
+  generate: Callable[[jax.Array], np.ndarray], drawn: np.ndarray, total: int, key: jax.Array
+) -> np.ndarray:
+  """Draws more rows, until there are `total`."""
+  parts, have = [drawn], len(drawn)
+  while have < total:
+    parts.append(generate(jax.random.fold_in(key, have)))
+    have += len(parts[-1])
+  return np.concatenate(parts)[:total]
 
 
 def _summary(name, count, drawn, rows, masked, kept=0, removed=None, repeated=0) -> dict:

@@ -27,8 +27,9 @@ class Trained(NamedTuple):
 def epoch_shape(rows: int, rows_per_epoch: int, batch: int) -> tuple[int, int]:
   """Returns the steps S and the batch B of an epoch.
 
-  An epoch has at most `rows_per_epoch` rows (0 = all) in as few steps as batches of at most
-  `batch` allow, evenly filled; B is a multiple of 8, so that up to 8 devices can share it.
+  An epoch has `rows_per_epoch` rows (0 = all), or all where there are fewer, in as few steps as
+  batches of `batch` allow, evenly filled; B is rounded up to a multiple of 8, so that up to 8
+  devices can share it.
   """
   rows = min(rows, rows_per_epoch) if rows_per_epoch else rows
   steps = max(1, -(-rows // batch))
@@ -97,9 +98,9 @@ def fit(
       advance(f'loss {measured["loss"]:.4f} valid {measured["valid_loss"]:.4f}')
       if best is None or _better(measured, best.metrics, settings.monitor):
         best, since = Trained(params, epoch, measured), 0
-      else:
-        since += 1
-      if since > settings.patience:
+        continue
+      since += 1
+      if since >= settings.patience:
         break
   return best if settings.restore_best else Trained(params, epoch, measured)
 

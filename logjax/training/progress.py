@@ -33,7 +33,7 @@ class Progress:
 
   @contextlib.contextmanager
   def stage(self, name: str) -> Iterator[None]:
-    """Times a stage; its earlier lines in metrics.jsonl, of a run that was cut, are dropped."""
+    """Times a stage."""
     start = time.monotonic()
     yield
     self.seconds[name] = round(time.monotonic() - start, 3)
@@ -43,7 +43,7 @@ class Progress:
     if self._file is None or not self._file.exists():
       return
     lines = self._file.read_text().splitlines()
-    kept = [line for line in lines if json.loads(line)['stage'] not in stages]
+    kept = [line for line in lines if _stage_of(line) not in (None, *stages)]
     self._file.write_text(''.join(f'{line}\n' for line in kept))
 
   def measure(self, stage: str, **values: float) -> None:
@@ -85,21 +85,35 @@ class Progress:
 
         yield advance
     else:
-      yield self._plain(name, total)
+      with self._plain(name, total) as advance:
+        yield advance
 
-  def _plain(self, name: str, total: int) -> Callable[..., None]:
-    """Prints a line at most every few seconds and one at the end."""
+  @contextlib.contextmanager
+  def _plain(self, name: str, total: int) -> Iterator[Callable[..., None]]:
+    """Prints a line at most every few seconds and one at the end, which may come early."""
     begin = last = time.monotonic()
-    done = 0
+    done, latest = 0, ''
 
     def advance(note: str = '') -> None:
-      nonlocal done, last
-      done += 1
+      nonlocal done, last, latest
+      done, latest = done + 1, note
       now = time.monotonic()
-      if done == total or now - last > _SECONDS_BETWEEN_LINES:
+      if done < total and now - last > _SECONDS_BETWEEN_LINES:
         last = now
         left = (now - begin) / done * (total - done)
-        rest = f', about {left:.0f} s left' if done < total else ''
-        self.say(f'{name}: {done}/{total} in {now - begin:.0f} s{rest} {note}'.rstrip())
+        say(f'{now - begin:.0f} s, about {left:.0f} s left')
 
-    return advance
+    def say(duration: str) -> None:
+      self.say(f'{name}: {done}/{total} in {duration} {latest}'.rstrip())
+
+    yield advance
+    if done:
+      say(f'{time.monotonic() - begin:.0f} s')
+
+
+def _stage_of(line: str) -> str | None:
+  """The stage of a line of metrics.jsonl; None for one that a killed run left unfinished."""
+  try:
+    return json.loads(line)['stage']
+  except json.JSONDecodeError:
+    return None
