@@ -86,7 +86,7 @@ def test_a_download_goes_into_the_data_folder_of_the_config(tmp_path, published)
 
 def test_simulated_files_are_used_again(tmp_path, monkeypatch):
   first = open_corpus(_config(), 3, tmp_path)
-  assert Path(first.paths[0]).parent == tmp_path / 'simulated' / 'f'bgl-200-3-v{VERSION}'
+  assert Path(first.paths[0]).parent == tmp_path / 'simulated' / f'bgl-200-3-v{VERSION}'
   monkeypatch.setattr(source, 'simulate', None)
   assert open_corpus(_config(), 3, tmp_path).logs.frame.equals(first.logs.frame)
   with pytest.raises(TypeError):  # another seed would have to be simulated
