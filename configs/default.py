@@ -12,6 +12,7 @@ Sources named in the comments:
   [seqgan]   Yu et al., SeqGAN, AAAI 2017, and the settings of its published code
   [keras]    the default of Keras, which the paper used without tuning
   [logjax]   our choice; the reason stands beside it
+'auto' and None are resolved by protocol and corpus (logjax/settings.py) and written to config.json.
 An A with a number is the ambiguity of the paper that the field decides (docs/paper.md lists them).
 """
 
@@ -214,20 +215,23 @@ def autoencoder() -> ConfigDict:
   autoencoder.scale = 'unit'
   # Loss: 'softmax' (cross-entropy of a softmax over the T positions with the row scaled to sum
   # 1), 'keras' (the same with the row as it is), 'tokens' (cross-entropy over the vocabulary at
-  # every position), 'mse', 'bce'. A6
-  autoencoder.loss = 'softmax'
+  # every position), 'mse', 'bce'. A6; 'auto': mse when honest, softmax in the paper's protocol.
+  autoencoder.loss = 'auto'
   # Output handed on: 'reconstruction' [T] or 'code' [200]. A7
   autoencoder.output = 'reconstruction'
   # Units of the three hidden layers. [paper]
   autoencoder.layers = (400, 200, 200)
   # Dropout "probability" after each hidden layer. [paper]
   autoencoder.dropout = 0.8
-  # Whether that is the share that is 'drop'ped ([keras]) or 'keep'pt. A8
-  autoencoder.dropout_means = 'drop'
-  # Weight of the L1 norm on the first layer. A9, [keras] l1()
-  autoencoder.l1 = 0.01
-  # Of the layer's 'kernel' or its 'activity' (mean over rows). A9
-  autoencoder.l1_on = 'kernel'
+  # Whether that is the share that is 'drop'ped ([keras]) or 'keep'pt. A8; 'auto': keep when
+  # honest, drop in the paper's protocol.
+  autoencoder.dropout_means = 'auto'
+  # Weight of the L1 norm on the first layer. A9; None: 1e-5 when honest, in the paper's protocol
+  # 0.01, [keras] l1().
+  autoencoder.l1 = config_dict.placeholder(float)
+  # Of the layer's 'kernel' or its 'activity' (mean over rows). A9; 'auto': activity when honest,
+  # kernel in the paper's protocol.
+  autoencoder.l1_on = 'auto'
   # Activation of the hidden layers: 'relu', 'tanh' or 'sigmoid'. A10
   autoencoder.activation = 'relu'
   # Adam learning rate. [keras]
@@ -259,8 +263,8 @@ def gru() -> ConfigDict:
   gru.reset_after = False
   # Dropout "probability" before the softmax layer. [paper]
   gru.dropout = 0.8
-  # Whether that is the share that is 'drop'ped ([keras]) or 'keep'pt. A8
-  gru.dropout_means = 'drop'
+  # Whether that is the share that is 'drop'ped ([keras]) or 'keep'pt. A8; 'auto' as above.
+  gru.dropout_means = 'auto'
   # Adam learning rate. [keras]
   gru.learning_rate = 1e-3
   training(gru)
@@ -294,9 +298,10 @@ def _small_discriminator(config: ConfigDict) -> None:
 def _minutes(config: ConfigDict) -> None:
   _small_discriminator(config)
   config.seqgan.mle_epochs = 60
-  config.seqgan.discriminator_rounds = 5
+  config.seqgan.discriminator_rounds = 3
+  config.seqgan.discriminator_epochs = 1
   config.seqgan.rounds = 10
-  config.seqgan.d_steps = 2
+  config.seqgan.d_steps = 1
   config.seqgan.rows_per_epoch = 1_024
   config.detector.autoencoder.rows_per_epoch = 8_192
   config.detector.gru.rows_per_epoch = 4_096

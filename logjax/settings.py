@@ -21,17 +21,28 @@ CHOICES = {
   'detector.threshold': ('auto', 'half', 'valid_f1'),
   'detector.features': ('auto', 'own_class', 'both', 'errors', 'none'),
   'detector.autoencoder.scale': ('unit', 'ids'),
-  'detector.autoencoder.loss': ('softmax', 'keras', 'tokens', 'mse', 'bce'),
+  'detector.autoencoder.loss': ('auto', 'softmax', 'keras', 'tokens', 'mse', 'bce'),
   'detector.autoencoder.output': ('reconstruction', 'code'),
-  'detector.autoencoder.dropout_means': ('drop', 'keep'),
-  'detector.autoencoder.l1_on': ('kernel', 'activity'),
+  'detector.autoencoder.dropout_means': ('auto', 'drop', 'keep'),
+  'detector.autoencoder.l1_on': ('auto', 'kernel', 'activity'),
   'detector.autoencoder.activation': ('relu', 'tanh', 'sigmoid'),
   'detector.autoencoder.monitor': ('loss', 'accuracy'),
   'detector.noise.reading': ('variance', 'std'),
   'detector.noise.scale': ('absolute', 'relative'),
   'detector.gru.layout': ('steps', 'features'),
-  'detector.gru.dropout_means': ('drop', 'keep'),
+  'detector.gru.dropout_means': ('auto', 'drop', 'keep'),
   'detector.gru.monitor': ('loss', 'accuracy'),
+}
+# What 'auto' (or None) means: in the paper's protocol its literal reading, when honest the one that
+# did best on validation rows (docs/paper.md has the table).
+AUTO = {
+  'text.numbers': ('keep', 'mask'),
+  'detector.threshold': ('half', 'valid_f1'),
+  'detector.autoencoder.loss': ('softmax', 'mse'),
+  'detector.autoencoder.dropout_means': ('drop', 'keep'),
+  'detector.autoencoder.l1': (0.01, 1e-5),
+  'detector.autoencoder.l1_on': ('kernel', 'activity'),
+  'detector.gru.dropout_means': ('drop', 'keep'),
 }
 POSITIVE = (
   'data.simulated_lines',
@@ -99,8 +110,13 @@ def resolve(config: ml_collections.ConfigDict) -> tuple[ml_collections.ConfigDic
     config.split.train = _PAPER_SHARE * trains if paper else 0.6
   if config.split.valid is None:
     config.split.valid = _PAPER_SHARE * (1 - trains) if paper else 0.2
-  if config.text.numbers == 'auto':
-    config.text.numbers = 'keep' if paper else 'mask'
+  for name, (literal, honest) in AUTO.items():
+    *path, field = name.split('.')
+    part = config
+    for step in path:
+      part = part[step]
+    if part[field] in ('auto', None):
+      part[field] = literal if paper else honest
   if config.oversampler.sets is None:
     config.oversampler.sets = _PAPER_SETS.get(corpus, 7)
   routed = 'label_routed_encoder' in leaks
@@ -111,8 +127,6 @@ def resolve(config: ml_collections.ConfigDict) -> tuple[ml_collections.ConfigDic
       "detector.features='own_class' and the leak label_routed_encoder go together: "
       'set detector.features=auto and choose by --config.protocol or --config.leaks'
     )
-  if config.detector.threshold == 'auto':
-    config.detector.threshold = 'half' if paper else 'valid_f1'
   return config, leaks
 
 

@@ -82,14 +82,11 @@ def test_a_folder_without_a_complete_checkpoint_is_named(tmp_path):
 @pytest.mark.parametrize('shape', [(3,), (1,), (2, 1)])
 def test_other_shapes_are_refused(folder, shape):
   assert refusal(folder, {**PARAMS, 'bias': np.zeros(shape, np.float32)}) == (
-    f'the checkpoint in {folder} has other shapes than the model: '
-    'run --mode=train in a new workdir'
+    f'the checkpoint in {folder} has other shapes than the model: run --mode=train in a new workdir'
   )
 
 
-OTHER = (
-  'the checkpoint in {} is damaged or of another model: run --mode=train in a new workdir'
-)
+OTHER = 'the checkpoint in {} is damaged or of another model: run --mode=train in a new workdir'
 
 
 @pytest.mark.parametrize(

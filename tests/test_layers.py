@@ -107,7 +107,9 @@ def test_the_classifiers_cell_has_the_published_number_of_parameters():
   cell = GRUCell(100)
 
   def init(key: jax.Array):
-    return cell.init(key, jnp.zeros(1), method=lambda cell, x: cell(jnp.zeros(100), cell.project(x)))
+    return cell.init(
+      key, jnp.zeros(1), method=lambda cell, x: cell(jnp.zeros(100), cell.project(x))
+    )
 
   params = jax.eval_shape(init, jax.random.key(0))
   assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 30_600

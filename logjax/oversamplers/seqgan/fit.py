@@ -191,7 +191,7 @@ def make_generate(
   temperature: float,
   block: int = 512,
 ) -> Callable[[jax.Array], np.ndarray]:
-  """Makes `key -> rows of vocabulary ids, int32 [K * block, length]`, sampled from all sets."""
+  """Makes `key -> rows of vocabulary ids, int32 [block * K, length]`, the sets taking turns."""
   model = make_model(settings, generators.tokens.shape[1], generators.length)
   allowed = np.where(generators.tokens >= 0, 0.0, -np.inf).astype(np.float32)
   sampler = jax.jit(train.make_sampler(model, temperature))

@@ -82,6 +82,10 @@ def make_sets(rows: np.ndarray, members: list[np.ndarray]) -> Sets:
 
 
 def to_vocabulary(tokens: np.ndarray, sentences: np.ndarray, length: int) -> np.ndarray:
-  """Turns local ids [K, B, T] into rows of vocabulary ids, int32 [K * B, length]."""
-  rows = np.take_along_axis(tokens[:, None, :], sentences, axis=2).reshape(-1, sentences.shape[2])
+  """Turns local ids [K, B, T] into rows of vocabulary ids, int32 [B * K, length].
+
+  The sets take turns, so that the first rows, however many, are from all of them.
+  """
+  rows = np.take_along_axis(tokens[:, None, :], sentences, axis=2)
+  rows = rows.swapaxes(0, 1).reshape(-1, sentences.shape[2])
   return np.pad(rows, ((0, 0), (0, length - rows.shape[1]))).astype(np.int32)
