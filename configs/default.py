@@ -62,7 +62,7 @@ def data() -> ConfigDict:
   # Share of lines that may fail to fit the format before the run stops.
   data.max_rejected = 0.01
   # How lines are labelled: 'column', 'instance' (OpenStack, by injected fault), 'file' (OpenStack,
-  # as in the paper), 'blocks' (HDFS), or 'auto' by corpus.
+  # as in the paper), 'blocks' (HDFS), or 'auto': by corpus, OpenStack's by protocol too.
   data.labels = 'auto'
   # HDFS only: the CSV file with a label for every block.
   data.label_file = ''

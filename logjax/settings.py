@@ -117,6 +117,8 @@ def resolve(config: ml_collections.ConfigDict) -> tuple[ml_collections.ConfigDic
       part = part[step]
     if part[field] in ('auto', None):
       part[field] = literal if paper else honest
+  if config.data.labels == 'auto' and corpus == 'openstack':
+    config.data.labels = 'file' if paper else 'instance'
   if config.oversampler.sets is None:
     config.oversampler.sets = _PAPER_SETS.get(corpus, 7)
   routed = 'label_routed_encoder' in leaks

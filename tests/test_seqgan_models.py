@@ -13,6 +13,14 @@ PUBLISHED_WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
 PUBLISHED_FILTERS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
 
 
+@pytest.fixture(scope='module', autouse=True)
+def compile_quickly():
+  """These programs are tiny: most of their time is compilation."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
 def size_of(init, *args) -> int:
   """Number of parameters, none of them allocated."""
   return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(init, jax.random.key(0), *args)))

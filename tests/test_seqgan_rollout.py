@@ -22,6 +22,14 @@ from logjax.oversamplers.seqgan.sampling import Policy, make_policy
 VOCABULARY = 5
 
 
+@pytest.fixture(scope='module', autouse=True)
+def compile_quickly():
+  """These programs are tiny: most of their time is compilation."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
 def remembering_policy(vocabulary: int) -> Policy:
   """The next token is surely the sum of all tokens so far plus one, modulo V.
 

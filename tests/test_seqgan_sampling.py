@@ -24,6 +24,14 @@ draw = jax.jit(sample_token)
 draw_many = jax.jit(jax.vmap(sample_token, (None, 0)))
 
 
+@pytest.fixture(scope='module', autouse=True)
+def compile_quickly():
+  """These programs are tiny: most of their time is compilation."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
 def counting_policy(vocabulary: int) -> Policy:
   """After token v surely v + 1, after the last one surely 0."""
 

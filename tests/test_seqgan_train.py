@@ -50,6 +50,14 @@ WEIGHTS = np.array([[1, 1, 1, 0]] * SETS, np.float32)
 REAL = np.array([[1, 0, 1, 0], [0, 1, 1, 0]], np.int32)
 
 
+@pytest.fixture(scope='module', autouse=True)
+def compile_quickly():
+  """These programs are tiny: most of their time is compilation."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
 def make_model(generator_tx: optax.GradientTransformation) -> SeqGAN:
   return SeqGAN(
     generator=Generator(VOCABULARY, 3, 6, init_std=0.5),
