@@ -1,16 +1,8 @@
-"""One experiment, stage after stage: from a log file to a trained detector and a report.
+"""One experiment, stage after stage: from a log file to a trained detector and a report."""
 
-A stage that is expensive leaves its result in the workdir and is skipped when it is there already,
-so that the same command goes on where an interrupted run stopped.
-"""
-
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
-import ml_collections
 import numpy as np
 import polars as pl
 
@@ -25,8 +17,8 @@ from logjax.detectors.autoencoder_gru import (
   save_detector,
   score_rows,
 )
+from logjax.errors import LogjaxError
 from logjax.evaluation.report import write_report
-from logjax.results import Rows, make_details, make_results, test_results
 from logjax.oversamplers.oversample import (
   Oversampled,
   fit_oversampler,
@@ -34,53 +26,28 @@ from logjax.oversamplers.oversample import (
   restore_generators,
   save_generators,
 )
-from logjax.settings import claim_workdir, write_json
-from logjax.training.progress import Progress
-
-
-class Run(NamedTuple):
-  """What every mode of one run shares."""
-
-  config: ml_collections.ConfigDict
-  leaks: frozenset[str]
-  workdir: Path
-  cache: Path
-  keys: dict[str, jax.Array]
-  progress: Progress
-
-
-def open_run(
-  config: ml_collections.ConfigDict, leaks: frozenset[str], workdir: Path, cache: Path
-) -> Run:
-  """Claims the workdir for a resolved config and makes the run's named keys.
-
-  Raises:
-    LogjaxError: when the workdir belongs to another config.
-  """
-  claim_workdir(config, workdir)
-  names = ('oversampler', 'sampling', 'detector')
-  keys = dict(zip(names, jax.random.split(jax.random.key(config.seed), len(names)), strict=True))
-  return Run(config, leaks, workdir, cache, keys, Progress(workdir))
+from logjax.results import Rows, make_details, make_results, test_results
+from logjax.settings import write_json
+from logjax.stages import MARKERS, Run, check_rows, finished, keep_seconds, release, stage
 
 
 def train(run: Run, command: str) -> dict:
   """Does everything and returns the results, which are also in results.json and report.html."""
   corpus, prepared = read(run)
   rows = make_rows(run, corpus, prepared)
-  with run.progress.stage('detector'):
-    detector = _stage(
-      run.workdir / 'detector',
-      'fitted.json',
-      lambda folder: save_detector(folder, _fit(run, rows)),
-      lambda folder, fitted: restore_detector(
-        run.config, folder, fitted, run.config.text.length, len(prepared.vocabulary)
-      ),
-    )
+  detector = stage(
+    run,
+    'detector',
+    lambda folder: save_detector(folder, _fit(run, rows)),
+    lambda folder, fitted: restore_detector(
+      run.config, folder, fitted, run.config.text.length, len(prepared.vocabulary)
+    ),
+  )
   with run.progress.stage('test'):
     scores = _test_scores(run, rows, detector)
     results = make_results(run.config, run.leaks, rows, detector, scores)
-    details = make_details(rows, scores)
-  results |= {'seconds': _all_seconds(run), 'command': command}
+    details = make_details(rows, detector, scores)
+  results |= {'seconds': keep_seconds(run), 'command': command}
   write_json(run.workdir / 'details.json', details)
   write_json(run.workdir / 'results.json', results)
   write_report(run.workdir)
@@ -90,28 +57,50 @@ def train(run: Run, command: str) -> dict:
 def evaluate(run: Run) -> dict:
   """Restores the run from its workdir and returns its test numbers, training nothing.
 
+  Returns:
+    `origin`, `protocol`, `leaks`, `test`, `test_std`, `test_unseen` and `repetitions`, each as in
+    results.json.
+
   Raises:
     LogjaxError: when the workdir holds no finished training.
   """
+  summary, fitted = (finished(run, name) for name in MARKERS)
+  if summary is None or fitted is None:
+    raise LogjaxError(
+      f'{run.workdir} holds no finished training: run --mode=train with the same flags first'
+    )
   corpus, prepared = read(run)
-  rows = _combine(run, corpus, prepared, _restore_generated(run.workdir / 'oversampler'))
-  folder = run.workdir / 'detector'
-  fitted = _finished(folder, 'fitted.json')
+  rows = _combine(run, corpus, prepared, _restore_generated(run.workdir / 'oversampler', summary))
   detector = restore_detector(
-    run.config, folder, fitted, run.config.text.length, len(prepared.vocabulary)
+    run.config,
+    run.workdir / 'detector',
+    fitted,
+    run.config.text.length,
+    len(prepared.vocabulary),
   )
-  return test_results(run.config, rows, detector, _test_scores(run, rows, detector))
+  scores = _test_scores(run, rows, detector)
+  about = {
+    'origin': corpus.origin,
+    'protocol': run.config.protocol,
+    'leaks': sorted(run.leaks),
+  }
+  return about | test_results(run.config, rows, detector, scores)
 
 
 def generate(run: Run, count: int) -> pl.Series:
-  """Restores the generators and returns `count` generated lines as text."""
-  corpus, prepared = read(run)
-  source = _oversampler_rows(run, prepared)
+  """Restores the generators and returns `count` generated lines as text.
+
+  Raises:
+    LogjaxError: when the workdir holds no trained generators.
+  """
   generators = None
   if run.config.oversampler.name != 'random':
     generators = restore_generators(run.workdir / 'oversampler', run.config.seqgan)
+  _, prepared = read(run)
+  source = _oversampler_rows(run, prepared)
+  # Whoever asks for lines wants so many, also where they repeat each other.
   free = run.config.copy_and_resolve_references()
-  free.oversampler.similarity = 'none'
+  free.oversampler.update(similarity='none', on_shortage='repeat')
   drawn = oversample(
     free,
     prepared.examples.inputs[source],
@@ -124,17 +113,26 @@ def generate(run: Run, count: int) -> pl.Series:
 
 
 def read(run: Run) -> tuple[Corpus, Prepared]:
-  """Reads the corpus and turns it into rows; says where it comes from."""
+  """Reads the corpus and turns it into rows; says where it comes from.
+
+  Raises:
+    LogjaxError: as `open_corpus` and `prepare` do, and when an earlier call found other rows.
+  """
   with run.progress.stage('read'):
-    corpus = open_corpus(run.config.data, run.config.seed, run.cache)
-    logs = corpus.logs
-    run.progress.say(_source_line(corpus))
-    if len(logs.rejected):
-      write_rejected(logs, run.workdir / 'rejected.tsv')
-      run.progress.say(
-        f'{len(logs.rejected):,} lines do not fit the format: see {run.workdir / "rejected.tsv"}'
-      )
-    prepared = prepare(run.config, run.leaks, logs)
+    try:
+      corpus = open_corpus(run.config.data, run.config.seed, run.cache)
+      logs = corpus.logs
+      run.progress.say(_source_line(corpus))
+      if len(logs.rejected):
+        write_rejected(logs, run.workdir / 'rejected.tsv')
+        run.progress.say(
+          f'{len(logs.rejected):,} lines do not fit the format: see {run.workdir / "rejected.tsv"}'
+        )
+      prepared = prepare(run.config, run.leaks, logs)
+    except LogjaxError:
+      release(run)
+      raise
+    check_rows(run, prepared)
   abnormal = int(prepared.examples.abnormal.sum())
   run.progress.say(
     f'{logs.lines:,} lines, {abnormal:,} abnormal; {len(prepared.masked):,} masked texts, '
@@ -146,13 +144,9 @@ def read(run: Run) -> tuple[Corpus, Prepared]:
 
 def make_rows(run: Run, corpus: Corpus, prepared: Prepared) -> Rows:
   """Oversamples the abnormal rows that the protocol allows and adds what was made."""
-  with run.progress.stage('oversampler'):
-    oversampled = _stage(
-      run.workdir / 'oversampler',
-      'summary.json',
-      lambda folder: _oversample(run, prepared, folder),
-      lambda folder, summary: _restore_generated(folder),
-    )
+  oversampled = stage(
+    run, 'oversampler', lambda folder: _oversample(run, prepared, folder), _restore_generated
+  )
   summary = oversampled.summary
   if summary['repeated'] or len(oversampled.rows) < summary['requested']:
     run.progress.say(
@@ -160,17 +154,6 @@ def make_rows(run: Run, corpus: Corpus, prepared: Prepared) -> Rows:
       f'and new; {summary["repeated"]:,} are repeats'
     )
   return _combine(run, corpus, prepared, oversampled)
-
-
-def _stage(folder: Path, marker: str, make: Callable, restore: Callable):
-  """Makes a stage's result unless its marker file is there, and restores it from the folder."""
-  if not (folder / marker).exists():
-    make(folder)
-  return restore(folder, _finished(folder, marker))
-
-
-def _finished(folder: Path, marker: str) -> dict:
-  return json.loads((folder / marker).read_text()) if (folder / marker).exists() else {}
 
 
 def _oversampler_rows(run: Run, prepared: Prepared) -> np.ndarray:
@@ -205,7 +188,8 @@ def _oversample(run: Run, prepared: Prepared, folder: Path) -> None:
   if generators is not None:
     save_generators(folder, generators)
   np.save(folder / 'generated.npy', oversampled.rows, allow_pickle=False)
-  texts = prepared.vocabulary.decode(oversampled.rows).value_counts(sort=True, name='count')
+  texts = prepared.vocabulary.decode(oversampled.rows).value_counts(name='count')
+  texts = texts.sort(['count', 'text'], descending=[True, False])
   lines = texts.select(pl.format('{}\t{}', 'count', 'text')).to_series()
   (run.workdir / 'generated.txt').write_text('\n'.join(['count\ttext', *lines]) + '\n')
   write_json(folder / 'summary.json', oversampled.summary)
@@ -216,16 +200,13 @@ def _balances_all(leaks: frozenset[str]) -> bool:
   return 'synthetic_in_test' in leaks
 
 
-def _restore_generated(folder: Path) -> Oversampled:
-  rows = np.load(folder / 'generated.npy', allow_pickle=False)
-  return Oversampled(rows, _finished(folder, 'summary.json'))
+def _restore_generated(folder: Path, summary: dict) -> Oversampled:
+  return Oversampled(np.load(folder / 'generated.npy', allow_pickle=False), summary)
 
 
 def _combine(run: Run, corpus: Corpus, prepared: Prepared, oversampled: Oversampled) -> Rows:
   shares = (run.config.split.train, run.config.split.valid)
-  examples, split = add_generated(
-    prepared, oversampled.rows, run.leaks, shares, run.config.seed
-  )
+  examples, split = add_generated(prepared, oversampled.rows, run.leaks, shares, run.config.seed)
   return Rows(corpus, prepared, oversampled, examples, split)
 
 
@@ -261,15 +242,6 @@ def _test_scores(run: Run, rows: Rows, detector: Detector) -> np.ndarray:
     len(rows.prepared.vocabulary),
     key=run.keys['detector'],
   )
-
-
-def _all_seconds(run: Run) -> dict[str, float]:
-  """Seconds of every stage; of one that an earlier call finished, what that call measured."""
-  path = run.workdir / 'seconds.json'
-  before = json.loads(path.read_text()) if path.exists() else {}
-  seconds = {name: max(s, before.get(name, 0.0)) for name, s in run.progress.seconds.items()}
-  write_json(path, seconds)
-  return seconds
 
 
 def _source_line(corpus: Corpus) -> str:

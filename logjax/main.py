@@ -3,13 +3,17 @@
 This file is short on purpose: flags, messages, dispatch. The run itself reads from `experiment.py`.
 """
 
+import json
 import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
+
+from logjax.errors import LogjaxError
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Configuration file.', lock_config=True)
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints, results, report.')
@@ -17,31 +21,55 @@ _MODE = flags.DEFINE_enum(
   'mode',
   'train',
   ['train', 'evaluate', 'generate'],
-  'train: everything, going on where an earlier call stopped; evaluate: restore the run and print '
-  'its test numbers; generate: restore the generators and print --count lines.',
+  'train: everything, going on where an earlier call stopped; evaluate: restore the run, train '
+  'nothing, and print its test numbers, as JSON on standard output and as a table on standard '
+  'error; generate: restore the generators and print --count lines on standard output.',
 )
 _COUNT = flags.DEFINE_integer('count', 20, 'Lines that --mode=generate prints.', lower_bound=1)
 
 
 def main(argv: list[str]) -> None:
   """Runs the mode that the flags name."""
-  if len(argv) > 1:
-    raise app.UsageError(f'unexpected argument {argv[1]!r}')
+  del argv  # parse() has seen that it is empty.
   logging.set_verbosity(logging.ERROR)  # Orbax and JAX tell at length what nobody asked
   # Imported only now: --help and wrong flags answer at once.
   from logjax import experiment
-  from logjax.evaluation import terminal
+  from logjax.evaluation.terminal import print_results
   from logjax.settings import resolve
+  from logjax.stages import open_run
 
-  command = shlex.join(['python', '-m', 'logjax.main', *sys.argv[1:]])
   config, leaks = resolve(_CONFIG.value)
-  run = experiment.open_run(config, leaks, Path(_WORKDIR.value), cache_folder())
-  if _MODE.value == 'generate':
-    for line in experiment.generate(run, _COUNT.value):
-      print(line)
-    return
-  results = experiment.train(run, command) if _MODE.value == 'train' else experiment.evaluate(run)
-  terminal.print_results(results, run.workdir)
+  workdir, new = Path(_WORKDIR.value), _MODE.value == 'train'
+  run = open_run(config, leaks, workdir, cache_folder(), new=new)
+  if _MODE.value == 'train':
+    print_results(experiment.train(run, _command('python')), workdir)
+  elif _MODE.value == 'evaluate':
+    results = experiment.evaluate(run)
+    print_results(results, workdir, sys.stderr)
+    print(json.dumps(results, sort_keys=True, allow_nan=False))
+  else:
+    print('\n'.join(experiment.generate(run, _COUNT.value)))
+
+
+def parse(argv: list[str]) -> list[str]:
+  """Parses the command line, the configuration file included.
+
+  Raises:
+    LogjaxError: one line for what absl and ml_collections tell in many.
+  """
+  try:
+    rest = flags.FLAGS(argv)
+    _CONFIG.value.lock()  # A file that could not be loaded says so only when it is used.
+  except (AttributeError, KeyError) as error:
+    name = ' '.join(str(error.args[0]).split())
+    raise LogjaxError(f'unknown field {name} in --config: configs/default.py has all') from error
+  except (flags.Error, OSError, SyntaxError) as error:
+    first, *others = str(error).strip().splitlines()  # The last line says what went wrong.
+    flag = f'{first.partition(": ")[0]}: ' if isinstance(error, flags.Error) and others else ''
+    raise LogjaxError(flag + [first, *others][-1].strip()) from error
+  if len(rest) > 1:
+    raise LogjaxError(f'unexpected argument {rest[1]!r}: flags have the form --name=value')
+  return rest
 
 
 def cache_folder() -> Path:
@@ -49,21 +77,26 @@ def cache_folder() -> Path:
   return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'logjax'
 
 
+def _command(python: str) -> str:
+  return shlex.join([python, '-m', 'logjax.main', *sys.argv[1:]])
+
+
 def run() -> None:
   """Runs `main`; a mistake of the user's ends with one line, Ctrl-C with how to go on."""
   os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(cache_folder() / 'jax'))
   os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
-  from logjax.errors import LogjaxError
-
   flags.mark_flags_as_required(['config', 'workdir'])
   try:
-    app.run(main)
+    app.run(main, flags_parser=parse)
   except LogjaxError as error:
     print(f'logjax: {error}', file=sys.stderr)
     sys.exit(2)
   except KeyboardInterrupt:
-    again = shlex.join(['python', '-m', 'logjax.main', *sys.argv[1:]])
-    print(f'\nlogjax: stopped; finished stages are kept. To go on: {again}', file=sys.stderr)
+    # quickstart.sh runs the Python of its .venv, which the user's `python` need not be.
+    python = 'python' if shutil.which('python') == sys.executable else sys.executable
+    print(
+      f'\nlogjax: stopped; finished stages are kept. To go on: {_command(python)}', file=sys.stderr
+    )
     sys.exit(130)
 
 

@@ -132,13 +132,20 @@ def make_results(
   }
 
 
-def make_details(rows: Rows, scores: np.ndarray) -> dict[str, Any]:
-  """What the report shows of single lines: generated ones, mistakes, the precision-recall curve."""
-  test = rows.split.test
-  abnormal, score = rows.examples.abnormal[test], scores.mean(axis=0)
+def make_details(rows: Rows, detector: Detector, scores: np.ndarray) -> dict[str, Any]:
+  """What the report shows of single lines: generated ones, mistakes, the precision-recall curve.
+
+  Args:
+    rows: of the run.
+    detector: for its thresholds.
+    scores: [R, N].
+  """
+  abnormal, score = rows.examples.abnormal[rows.split.test], scores.mean(axis=0)
+  # Each repetition has its own threshold, so they vote; a tie raises the alarm.
+  called = (scores >= np.array(detector.thresholds)[:, None]).mean(axis=0) >= 0.5
   return {
     'generated': _generated(rows),
-    'mistakes': _mistakes(rows, test, abnormal, score),
+    'mistakes': _mistakes(rows, abnormal, score, called),
     'precision_recall': precision_recall_points(abnormal, score),
   }
 
@@ -247,24 +254,26 @@ def _generated(rows: Rows) -> list[dict[str, Any]]:
 
 
 def _mistakes(
-  rows: Rows, test: np.ndarray, abnormal: np.ndarray, score: np.ndarray
+  rows: Rows, abnormal: np.ndarray, score: np.ndarray, called: np.ndarray
 ) -> list[dict[str, Any]]:
-  """The normal rows with the highest scores and the abnormal ones with the lowest, texts once."""
-  mistakes = []
+  """Of the rows called wrongly, the abnormal with the lowest scores, the normal with the highest.
+
+  Real rows only, and each masked text once.
+  """
+  test, mistakes = rows.split.test, []
+  real = rows.examples.origin[test] >= 0
   for truth in (True, False):
-    side = np.flatnonzero((abnormal == truth) & (rows.examples.origin[test] >= 0))
-    side = side[np.argsort(score[side] if truth else -score[side], kind='stable')]
-    _, first = np.unique(rows.examples.group[test[side]], return_index=True)
-    for i in side[np.sort(first)][:_MISTAKES]:
-      wrong = score[i] < 0.5 if truth else score[i] >= 0.5
-      if wrong:
-        origin = rows.examples.origin[test[i]]
-        mistakes.append(
-          {
-            'where': _where(rows, origin),
-            'text': rows.corpus.logs.frame['message'][int(origin)],
-            'abnormal': truth,
-            'score': float(score[i]),
-          }
-        )
+    wrong = np.flatnonzero((abnormal == truth) & (called != truth) & real)
+    wrong = wrong[np.argsort(score[wrong] if truth else -score[wrong], kind='stable')]
+    _, first = np.unique(rows.examples.group[test[wrong]], return_index=True)
+    for i in wrong[np.sort(first)][:_MISTAKES]:
+      origin = rows.examples.origin[test[i]]
+      mistakes.append(
+        {
+          'where': _where(rows, origin),
+          'text': rows.corpus.logs.frame['message'][int(origin)],
+          'abnormal': truth,
+          'score': float(score[i]),
+        }
+      )
   return mistakes

@@ -160,7 +160,9 @@ def check_values(config: ml_collections.ConfigDict) -> None:
   if len(fields['seqgan.filter_widths']) != len(fields['seqgan.filters']):
     raise LogjaxError('seqgan.filter_widths and seqgan.filters must have equal lengths')
   if min(fields['seqgan.filter_widths'], default=3) > 2:
-    raise LogjaxError('--config.seqgan.filter_widths must have a width of 1 or 2: rows can be short')
+    raise LogjaxError(
+      '--config.seqgan.filter_widths must have a width of 1 or 2: rows can be short'
+    )
   if fields['detector.autoencoder.loss'] == 'bce' and fields['detector.autoencoder.scale'] == 'ids':
     raise LogjaxError(
       '--config.detector.autoencoder.loss=bce compares numbers from 0 to 1: '

@@ -97,10 +97,14 @@ def test_other_parameters_are_refused(folder, like):
 
 
 @pytest.mark.parametrize('damage', ['cut', 'removed'])
-def test_a_damaged_checkpoint_is_refused(folder, damage):
+def test_a_damaged_checkpoint_is_refused(tmp_path, damage):
+  # Of one array, because Orbax complains of the others that it goes on reading after the first.
+  params = {'bias': PARAMS['bias']}
+  save_params(tmp_path, params)
+  saved = tmp_path / '1' / 'params'
   if damage == 'cut':
-    for path in (folder / '1' / 'params').rglob('d/*'):
-      path.write_bytes(path.read_bytes()[:10])
+    (data,) = saved.glob('d/*')
+    data.write_bytes(data.read_bytes()[:10])
   else:
-    shutil.rmtree(folder / '1' / 'params')
-  assert refusal(folder, PARAMS) == OTHER.format(folder)
+    shutil.rmtree(saved)
+  assert refusal(tmp_path, params) == OTHER.format(tmp_path)

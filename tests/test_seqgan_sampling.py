@@ -70,6 +70,10 @@ def test_a_rising_uniform_passes_all_tokens_in_order(vocabulary):
   np.testing.assert_array_equal(tokens, np.repeat(np.arange(vocabulary), 4))
 
 
+def test_a_uniform_on_the_border_of_two_tokens_draws_the_later_one():
+  np.testing.assert_array_equal(draw_many(jnp.zeros(4), jnp.array([0, 0.25, 0.5, 0.75])), range(4))
+
+
 @pytest.mark.parametrize('uniform', UNIFORMS)
 @pytest.mark.parametrize('certain', [0, 4, 17, 36])
 @pytest.mark.parametrize(

@@ -82,7 +82,9 @@ def prepare(config: ml_collections.ConfigDict, leaks: frozenset[str], logs: Logs
   time = logs.frame['time']
   shuffled = 'random_split' in leaks
   order = splits.order_rows(
-    None if time.null_count() else time.to_numpy(), len(abnormal), shuffled=shuffled,
+    None if time.null_count() else time.to_numpy(),
+    len(abnormal),
+    shuffled=shuffled,
     seed=config.seed,
   )
   split = splits.cut(order, config.split.train, config.split.valid)
@@ -105,9 +107,7 @@ def prepare(config: ml_collections.ConfigDict, leaks: frozenset[str], logs: Logs
   masked = pl.DataFrame({'group': texts.group, 'masked': texts.masked.gather(texts.index)})
   masked = masked.unique('group').sort('group')['masked']
   examples = Examples(inputs, abnormal, np.arange(len(abnormal)), texts.group)
-  return Prepared(
-    examples, split, texts, masked, vocabulary, cut_share(texts, config.text.length)
-  )
+  return Prepared(examples, split, texts, masked, vocabulary, cut_share(texts, config.text.length))
 
 
 def masked_rows(vocabulary: Vocabulary, rows: np.ndarray) -> pl.Series:
@@ -117,7 +117,10 @@ def masked_rows(vocabulary: Vocabulary, rows: np.ndarray) -> pl.Series:
 
 
 def add_generated(
-  prepared: Prepared, rows: np.ndarray, leaks: frozenset[str], split_shares: tuple[float, float],
+  prepared: Prepared,
+  rows: np.ndarray,
+  leaks: frozenset[str],
+  split_shares: tuple[float, float],
   seed: int,
 ) -> tuple[Examples, Split]:
   """Adds generated rows [G, T], all abnormal, to the examples.

@@ -73,7 +73,9 @@ def fit_detector(
     config, leaks, examples, split, vocabulary, key=encoder_key, progress=progress
   )
   settings = config.detector
-  encode = make_encode(settings.autoencoder, settings.features, examples.inputs.shape[1], vocabulary)
+  encode = make_encode(
+    settings.autoencoder, settings.features, examples.inputs.shape[1], vocabulary
+  )
   seen = np.unique(np.concatenate([split.train, split.valid]))
   table, index = _features(encode, autoencoders, examples, seen, leaks)
   mean, scale = _moments(settings.noise, table, index[np.isin(seen, split.train)])
@@ -96,9 +98,7 @@ def fit_detector(
     classifiers.append(trained.params)
     thresholds.append(float(threshold))
     fitted.append({'epoch': trained.epoch, **trained.metrics})
-  return Detector(
-    autoencoders, mean, scale, tuple(classifiers), tuple(thresholds), tuple(fitted)
-  )
+  return Detector(autoencoders, mean, scale, tuple(classifiers), tuple(thresholds), tuple(fitted))
 
 
 def score_rows(
@@ -126,7 +126,9 @@ def score_rows(
   """
   _, noise_key, _ = jax.random.split(key, 3)
   settings = config.detector
-  encode = make_encode(settings.autoencoder, settings.features, examples.inputs.shape[1], vocabulary)
+  encode = make_encode(
+    settings.autoencoder, settings.features, examples.inputs.shape[1], vocabulary
+  )
   table, index = _features(encode, detector.autoencoders, examples, rows, leaks)
   table = (table - detector.mean) / detector.scale
   batch = _rows(examples, rows, table, index, noisy='noise_on_test' in leaks)

@@ -1,6 +1,5 @@
 """The paper's classifier: a GRU and a softmax of two. S steps, C channels, N rows."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -116,9 +115,7 @@ class GRUTrainer:
 
     self._step = parallel(scan_steps(make_train_step(example_loss, self._tx)), self._devices)
     self._metrics = lambda params, example: _measure(*logits_of(params, example))
-    self._score = make_apply(
-      lambda params, example: nn.softmax(logits_of(params, example)[0])[1]
-    )
+    self._score = make_apply(lambda params, example: nn.softmax(logits_of(params, example)[0])[1])
 
   def init(self, shape: tuple[int, int], key: jax.Array) -> Any:
     """Initial parameters for features of a shape [S, C]."""
@@ -174,7 +171,7 @@ def _examples(rows: Rows, index: np.ndarray) -> tuple[np.ndarray, ...]:
 def distinct_examples(
   rows: Rows, most: int, key: jax.Array
 ) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-  """Returns distinct examples of at most `most` random rows (0 = all), and how often each occurs."""
+  """Returns distinct examples of at most `most` random rows (0 = all) and their counts."""
   chosen = np.arange(len(rows.index))
   if most and len(chosen) > most:
     chosen = np.random.default_rng(jax.random.bits(key, (4,)).tolist()).permutation(chosen)[:most]

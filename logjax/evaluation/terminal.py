@@ -1,7 +1,7 @@
 """The results of a run as the terminal shows them."""
 
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import rich.console
 import rich.table
@@ -22,15 +22,16 @@ _ROWS = (
 )
 
 
-def print_results(results: dict[str, Any], workdir: Path) -> None:
+def print_results(results: dict[str, Any], workdir: Path, file: IO[str] | None = None) -> None:
   """Prints the test numbers, the simple rival beside them, and where the report is.
 
   Args:
     results: of `experiment.train`, or of `experiment.evaluate`, which lacks what is not a test
       number.
     workdir: of the run.
+    file: where to; None for standard output.
   """
-  console = rich.console.Console(highlight=False, soft_wrap=True)
+  console = rich.console.Console(file=file, highlight=False, soft_wrap=True)
   baselines = results.get('baselines', {})
   repetitions = len(results['repetitions'])
   table = rich.table.Table(title=_title(results), title_justify='left')
@@ -49,19 +50,16 @@ def print_results(results: dict[str, Any], workdir: Path) -> None:
     f'{test["rows"]:,} test rows, {test["abnormal_rows"]:,} abnormal, '
     f'{test["synthetic_rows"]:,} generated; {repetitions} repetition{"s" * (repetitions != 1)}'
   )
-  if 'seen_text_share' not in results:
-    return
-  share = percent(results['seen_text_share'])
-  console.print(f'{share} of the test rows have a masked text that training rows have')
-  console.print(verdict(results))
-  console.print(f'report: {workdir / "report.html"}')
+  if 'seen_text_share' in results:
+    share = percent(results['seen_text_share'])
+    console.print(f'{share} of the test rows have a masked text that training rows have')
+    console.print(verdict(results))
+    console.print(f'report: {workdir / "report.html"}')
   if results['origin'] == 'simulated':
     console.print('SIMULATED corpus: these numbers say nothing about real logs')
 
 
 def _title(results: dict[str, Any]) -> str:
-  if 'protocol' not in results:
-    return 'restored from the workdir'
   leaks = ', '.join(results['leaks'])
   return f'{results["protocol"]} protocol, ' + (f'leaks: {leaks}' if leaks else 'no leaks')
 

@@ -125,9 +125,7 @@ def oversample(
   if settings.on_shortage == 'repeat' and len(made) < count:
     again = drawn[~kept.keep & (drawn != 0).any(axis=1)]
     repeated = again[np.arange(count - len(made)) % len(again)] if len(again) else again
-  summary = _summary(
-    settings.name, count, drawn, rows, masked, len(made), removed, len(repeated)
-  )
+  summary = _summary(settings.name, count, drawn, rows, masked, len(made), removed, len(repeated))
   return Oversampled(np.concatenate([made, repeated]), summary)
 
 
@@ -176,8 +174,10 @@ def restore_generators(folder: Path, settings: ml_collections.ConfigDict) -> Gen
   """
   path = folder / 'sets.npz'
   if not path.exists():
-    raise LogjaxError(f'no trained generators in {folder}: run --mode=train with an oversampler '
-                      f'that has them ({" or ".join(GENERATORS)})')
+    raise LogjaxError(
+      f'no trained generators in {folder}: run --mode=train with an oversampler '
+      f'that has them ({" or ".join(GENERATORS)})'
+    )
   with np.load(path, allow_pickle=False) as saved:
     tokens, length = saved['tokens'], int(saved['length'])
   model = make_model(settings, tokens.shape[1], length)

@@ -3,6 +3,7 @@
 K sets, B batch, S steps, T time.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,7 +16,14 @@ import optax
 from logjax.oversamplers.seqgan import train
 from logjax.oversamplers.seqgan.models import Discriminator, Generator
 from logjax.oversamplers.seqgan.sets import Sets, to_vocabulary
-from logjax.training.parallel import choose_devices, parallel, parallel_map, scan_steps, shard, unshard
+from logjax.training.parallel import (
+  choose_devices,
+  parallel,
+  parallel_map,
+  scan_steps,
+  shard,
+  unshard,
+)
 from logjax.training.progress import Progress
 
 STAGES = ('generator_mle', 'discriminator_pretrain', 'adversarial')
@@ -80,7 +88,7 @@ def fit_generators(
   """
   model = make_model(settings, sets.tokens.shape[1], sets.length)
   init_key, mle_key, pretrain_key, adversarial_key = jax.random.split(key, 4)
-  state = train.create(model, sets.allowed, init_key)
+  state = jax.jit(functools.partial(train.create, model))(sets.allowed, init_key)
   devices = choose_devices(settings.batch, devices)
   progress.forget(*STAGES)
 

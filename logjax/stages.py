@@ -1,0 +1,126 @@
+"""A run and its workdir: whose it is, what is finished in it, and how long that took.
+
+A stage that is expensive leaves its result in the workdir and is skipped when it is there already,
+so that the same command goes on where an interrupted run stopped.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import jax
+import ml_collections
+import numpy as np
+
+from logjax.corpora.examples import Prepared
+from logjax.errors import LogjaxError
+from logjax.settings import claim_workdir, read_config, write_json
+from logjax.training.progress import Progress
+
+Result = TypeVar('Result')
+# The file that a stage writes last: where it is, the stage is finished.
+MARKERS = {'oversampler': 'summary.json', 'detector': 'fitted.json'}
+
+
+class Run(NamedTuple):
+  """What every mode of one run shares."""
+
+  config: ml_collections.ConfigDict
+  leaks: frozenset[str]
+  workdir: Path
+  cache: Path
+  keys: dict[str, jax.Array]
+  progress: Progress
+
+
+def open_run(
+  config: ml_collections.ConfigDict,
+  leaks: frozenset[str],
+  workdir: Path,
+  cache: Path,
+  *,
+  new: bool = True,
+) -> Run:
+  """Claims the workdir for a resolved config and makes the run's named keys.
+
+  Args:
+    config: resolved.
+    leaks: of the run.
+    workdir: of the run.
+    cache: where simulated corpora are kept.
+    new: whether the workdir may be a new one.
+
+  Raises:
+    LogjaxError: when the workdir belongs to another config, or to none and `new` is false.
+  """
+  if not new:
+    read_config(workdir)
+  claim_workdir(config, workdir)
+  names = ('oversampler', 'sampling', 'detector')
+  keys = dict(zip(names, jax.random.split(jax.random.key(config.seed), len(names)), strict=True))
+  return Run(config, leaks, workdir, cache, keys, Progress(workdir))
+
+
+def release(run: Run) -> None:
+  """Frees a workdir in which nothing was run yet, so that a corrected command may have it."""
+  if not (run.workdir / 'corpus.json').exists():
+    (run.workdir / 'config.json').unlink(missing_ok=True)
+
+
+def check_rows(run: Run, prepared: Prepared) -> None:
+  """Writes corpus.json, or checks that the log still gives the rows that it tells of.
+
+  Raises:
+    LogjaxError: when it does not; what is in the workdir was made from other rows then.
+  """
+  digest = hashlib.sha256()
+  for array in (prepared.examples.inputs, prepared.examples.abnormal, *prepared.split):
+    digest.update(np.ascontiguousarray(array).tobytes())
+  rows = {'rows': len(prepared.examples.inputs), 'sha256': digest.hexdigest()}
+  path = run.workdir / 'corpus.json'
+  if not path.exists():
+    write_json(path, rows)
+  elif json.loads(path.read_text()) != rows:
+    raise LogjaxError(
+      f'the log has changed since the run in {run.workdir} began: choose another --workdir'
+    )
+
+
+def stage(
+  run: Run,
+  name: str,
+  make: Callable[[Path], None],
+  restore: Callable[[Path, dict], Result],
+) -> Result:
+  """Makes a stage's result unless its marker file is there, and restores it from its folder.
+
+  Args:
+    run: whose stage.
+    name: of the stage and of its folder in the workdir.
+    make: fills the folder, its marker file last.
+    restore: from the folder and the content of the marker file to the result.
+  """
+  with run.progress.stage(name):
+    if finished(run, name) is None:
+      make(run.workdir / name)
+    result = restore(run.workdir / name, finished(run, name))
+  keep_seconds(run)
+  return result
+
+
+def finished(run: Run, name: str) -> dict | None:
+  """What a stage's marker file says; None where the stage is not finished."""
+  path = run.workdir / name / MARKERS[name]
+  return json.loads(path.read_text()) if path.exists() else None
+
+
+def keep_seconds(run: Run) -> dict[str, float]:
+  """Seconds of every stage; of one that an earlier call finished, what that call measured."""
+  path = run.workdir / 'seconds.json'
+  before = json.loads(path.read_text()) if path.exists() else {}
+  now = run.progress.seconds
+  seconds = before | {name: max(s, before.get(name, 0.0)) for name, s in now.items()}
+  write_json(path, seconds)
+  return seconds

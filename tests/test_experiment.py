@@ -1,0 +1,308 @@
+"""Whole runs, stage after stage, on corpora of some hundred simulated lines."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from logjax import experiment
+from logjax.corpora.splits import LEAKS
+from logjax.errors import LogjaxError
+from logjax.settings import resolve
+from logjax.stages import open_run
+from tiny_runs import compiled_fast
+
+pytest_plugins = ['tiny_runs']
+
+RUNS = ['thunderbird', 'bgl', 'openstack', 'bgl,paper']
+TEST_NUMBERS = ('test', 'test_std', 'test_unseen', 'repetitions')
+NUMBER = int | float | None
+CLASS = {'precision': NUMBER, 'recall': NUMBER, 'f1': NUMBER}
+METRICS = {'accuracy': NUMBER, 'normal': CLASS, 'abnormal': CLASS} | {
+  name: NUMBER for name in ('auroc', 'auprc', 'mcc')
+}
+RESULTS = {
+  'origin': str,
+  'protocol': str,
+  'leaks': list,
+  'seed': int,
+  'corpus': {'name': str, 'path': list, 'lines': int, 'rejected': int, 'abnormal': int},
+  'oversampler': {'name': str, 'requested': int, 'generated': int, 'kept': int},
+  'test': {'rows': int, 'abnormal_rows': int, 'synthetic_rows': int, **METRICS},
+  'baselines': {'tfidf_lr': METRICS},
+  'seen_text_share': float,
+  'seconds': dict.fromkeys(('read', 'oversampler', 'detector', 'test'), float),
+  'versions': dict.fromkeys(('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy'), str),
+  'device': str,
+  'git_commit': str | None,
+}
+STAGES = {
+  'generator_mle',
+  'discriminator_pretrain',
+  'adversarial',
+  'autoencoder_normal',
+  'autoencoder_abnormal',
+  'gru',
+}
+
+
+def load(path: Path) -> dict:
+  return json.loads(path.read_text(), parse_constant=pytest.fail)  # NaN is no JSON
+
+
+def wrong_types(value, expected, name: str = '') -> list[str]:
+  """Names what `value` lacks of the keys and types expected, or has of another type."""
+  if not isinstance(expected, dict):
+    return [] if isinstance(value, expected) and not isinstance(value, bool) else [name]
+  if not isinstance(value, dict):
+    return [name]
+  return [
+    wrong
+    for key, inner in expected.items()
+    for wrong in (wrong_types(value[key], inner, f'{name}.{key}') if key in value else [key])
+  ]
+
+
+def files(folder: Path) -> dict[str, int]:
+  """Every file under a folder with the time of its last change."""
+  return {str(path): path.stat().st_mtime_ns for path in folder.rglob('*') if path.is_file()}
+
+
+def but_for_time(results: dict) -> dict:
+  return {name: value for name, value in results.items() if name != 'seconds'}
+
+
+@pytest.mark.parametrize('choice', RUNS)
+def test_a_whole_run_leaves_every_result(runs, choice):
+  workdir = runs.finished(choice)
+  results = load(workdir / 'results.json')
+  assert wrong_types(results, RESULTS) == []
+  corpus, _, protocol = choice.partition(',')
+  assert (results['origin'], results['seed']) == ('simulated', 0)
+  assert results['protocol'] == (protocol or 'honest')
+  assert results['leaks'] == (sorted(LEAKS) if protocol else [])
+  assert (results['corpus']['name'], results['corpus']['lines']) == (corpus, 600)
+  assert 0 < results['corpus']['abnormal'] < 300 and results['corpus']['rejected'] == 0
+  assert bool(results['test']['synthetic_rows']) == bool(protocol)
+  assert len(results['repetitions']) == 2
+  stages = [json.loads(line)['stage'] for line in (workdir / 'metrics.jsonl').open()]
+  assert set(stages) == STAGES
+  assert stages.count('gru') == 4  # two repetitions of two epochs
+  assert load(workdir / 'config.json')['data.corpus'] == corpus
+  report = (workdir / 'report.html').read_text()
+  assert report.startswith('<!doctype html>') and 'simulated' in report.lower()
+
+
+@pytest.mark.parametrize('choice', RUNS)
+def test_generated_lines_are_counted_and_made_of_words_of_the_vocabulary(runs, choice):
+  workdir = runs.finished(choice)
+  header, *lines = (workdir / 'generated.txt').read_text().splitlines()
+  assert header == 'count\ttext'
+  counts, texts = zip(*(line.split('\t') for line in lines), strict=True)
+  counts = [int(count) for count in counts]
+  summary = load(workdir / 'results.json')['oversampler']
+  assert sum(counts) == summary['kept'] + summary['repeated'] == summary['requested']
+  assert counts == sorted(counts, reverse=True) and len(set(texts)) == len(texts)
+  _, prepared = experiment.read(runs.open(workdir, choice))
+  words = {word for text in texts for word in text.split(' ')}
+  assert words <= set(prepared.vocabulary.tokens) - {'<pad>'}
+
+
+def test_the_same_command_again_repeats_no_stage(runs, capsys):
+  workdir = runs.folder / 'again'
+  first = runs.train(workdir)
+  before = files(workdir)
+  capsys.readouterr()
+  again = runs.train(workdir)
+  after = files(workdir)
+  assert but_for_time(again) == but_for_time(first)
+  assert again['seconds'].keys() == first['seconds'].keys()
+  for stage in ('oversampler', 'detector'):  # they tell what they took when they ran
+    assert again['seconds'][stage] == first['seconds'][stage]
+  changed = {Path(path).name for path in after if after[path] != before.get(path)}
+  assert changed == {'results.json', 'details.json', 'report.html', 'seconds.json'}
+  assert after.keys() == before.keys()
+  assert 'gru' not in capsys.readouterr().err
+
+
+def test_a_run_killed_between_stages_goes_on_to_the_same_bits(runs, monkeypatch):
+  workdir = runs.folder / 'killed'
+
+  def ctrl_c(*args, **kwargs):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(experiment, 'fit_detector', ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+      runs.train(workdir)
+  assert not (workdir / 'results.json').exists()
+  with pytest.raises(LogjaxError, match='holds no finished training') as raised:
+    experiment.evaluate(runs.open(workdir))
+  assert '\n' not in str(raised.value)
+  took = load(workdir / 'seconds.json')['oversampler']
+  oversampler = files(workdir / 'oversampler')
+
+  resumed = runs.train(workdir)
+  assert files(workdir / 'oversampler') == oversampler
+  assert resumed['seconds']['oversampler'] == took
+  whole = runs.finished('bgl')
+  assert but_for_time(resumed) == but_for_time(load(whole / 'results.json'))
+  for name in ('generated.txt', 'details.json', 'metrics.jsonl', 'detector/fitted.json'):
+    assert (workdir / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_a_run_killed_within_a_stage_writes_each_epoch_once(runs, monkeypatch):
+  workdir = runs.folder / 'cut'
+  fields = {'oversampler__name': 'random'}
+
+  def ctrl_c(*args, **kwargs):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(experiment, 'save_detector', ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+      runs.train(workdir, **fields)
+  before = (workdir / 'metrics.jsonl').read_bytes()
+  runs.train(workdir, **fields)
+  assert (workdir / 'metrics.jsonl').read_bytes() == before
+
+
+@pytest.mark.parametrize('choice', ['bgl', 'bgl,paper'])
+def test_evaluation_gives_the_very_numbers_of_the_training_run(runs, choice):
+  workdir = runs.finished(choice)
+  before = files(workdir)
+  with compiled_fast():
+    numbers = experiment.evaluate(runs.open(workdir, choice))
+  results = load(workdir / 'results.json')
+  for name in (*TEST_NUMBERS, 'origin', 'protocol', 'leaks'):
+    assert numbers[name] == results[name], name
+  assert files(workdir) == before
+
+
+def test_another_config_is_refused_with_the_fields_that_differ(runs):
+  workdir = runs.finished('bgl')
+  with pytest.raises(LogjaxError) as raised:
+    runs.open(workdir, seed=1, text__length=13)
+  message = str(raised.value)
+  assert 'seed is 0 there and 1 here' in message
+  assert 'text.length is 12 there and 13 here' in message
+  assert '\n' not in message
+
+
+def test_a_log_that_changed_since_the_run_began_is_refused(runs, tmp_path):
+  log = tmp_path / 'mine.log'
+  workdir = tmp_path / 'workdir'
+  simulated = load(runs.finished('bgl') / 'results.json')['corpus']['path'][0]
+  log.write_bytes(Path(simulated).read_bytes())
+  experiment.read(runs.open(workdir, data__path=str(log)))
+  experiment.read(runs.open(workdir, data__path=str(log)))
+  log.write_bytes(Path(simulated).read_bytes() * 2)
+  with pytest.raises(LogjaxError, match='the log has changed since the run in .* began'):
+    experiment.read(runs.open(workdir, data__path=str(log)))
+
+
+def test_a_workdir_whose_log_could_not_be_read_takes_the_corrected_config(runs, tmp_path):
+  workdir = tmp_path / 'workdir'
+  with pytest.raises(LogjaxError, match='matches no file'):
+    experiment.read(runs.open(workdir, data__path=str(tmp_path / 'missing.log')))
+  experiment.read(runs.open(workdir))
+  with pytest.raises(LogjaxError, match='holds a run with another config'):
+    runs.open(workdir, data__path=str(tmp_path / 'missing.log'))
+
+
+def test_generated_lines_are_as_many_as_asked_for_and_the_same_each_time(runs):
+  workdir = runs.finished('bgl')
+  before = files(workdir)
+  first, again, more = (
+    experiment.generate(runs.open(workdir), count).to_list() for count in (7, 7, 600)
+  )
+  assert len(first) == 7 and all(first)
+  assert again == first
+  assert len(more) == 600
+  assert files(workdir) == before
+
+
+def test_a_random_oversampler_generates_real_lines_and_none_has_nothing_to_restore(runs, tmp_path):
+  drawn = experiment.generate(runs.open(tmp_path / 'random', oversampler__name='random'), 7)
+  _, prepared = experiment.read(runs.open(tmp_path / 'random', oversampler__name='random'))
+  real = prepared.vocabulary.decode(prepared.examples.inputs[prepared.examples.abnormal])
+  assert len(drawn) == 7 and set(drawn) <= set(real)
+  with pytest.raises(LogjaxError, match='no trained generators in') as raised:
+    experiment.generate(runs.open(tmp_path / 'none', oversampler__name='none'), 7)
+  assert '\n' not in str(raised.value)
+
+
+def test_only_a_workdir_with_a_run_is_evaluated(runs, tmp_path):
+  config, leaks = resolve(runs.open(tmp_path / 'run').config)
+  with pytest.raises(LogjaxError, match='holds no run: use --mode=train'):
+    open_run(config, leaks, tmp_path / 'none', runs.cache, new=False)
+  assert not (tmp_path / 'none').exists()
+
+
+def test_the_devices_change_neither_the_generated_rows_nor_the_scores_much(runs):
+  found = []
+  for devices in (1, 2, 4):
+    workdir = runs.finished('bgl') if devices == 1 else runs.folder / f'devices{devices}'
+    fields = {} if devices == 1 else {'devices': devices}
+    if fields:
+      runs.train(workdir, **fields)
+    found.append((load(workdir / 'results.json'), (workdir / 'generated.txt').read_text()))
+  (one, generated), *others = found
+  for results, text in others:
+    assert text == generated
+    assert results['test']['auprc'] == pytest.approx(one['test']['auprc'], abs=0.01)
+    losses, expected = (
+      [r['valid_loss'] for r in which['repetitions']] for which in (results, one)
+    )
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+
+
+def one_line(runs, tmp_path, lines: list[str], **fields) -> str:
+  """The error of a run on some BGL lines."""
+  (tmp_path / 'mine.log').write_text(''.join(f'{line}\n' for line in lines))
+  fields = {'data__path': str(tmp_path / 'mine.log'), **fields}
+  with pytest.raises(LogjaxError) as raised:
+    runs.train(tmp_path / 'workdir', **fields)
+  assert '\n' not in str(raised.value)
+  return str(raised.value)
+
+
+def bgl_lines(abnormal: list[bool]) -> list[str]:
+  head = '{} {} 2005.06.03 R02-M1 2005-06-03-15.42.50.363779 R02-M1 RAS KERNEL INFO word {}'
+  return [
+    head.format('KERNDTLB' if a else '-', 1117838570 + i, 'bad' if a else 'good')
+    for i, a in enumerate(abnormal)
+  ]
+
+
+def test_a_log_of_one_class_is_refused(runs, tmp_path):
+  assert one_line(runs, tmp_path, bgl_lines([False] * 10)) == (
+    'no abnormal row to train on and no abnormal row to test on: train 6 rows (0 abnormal), '
+    'valid 2 rows (0 abnormal), test 2 rows (0 abnormal); the log has one class only: give a log '
+    'with both, or check data.labels'
+  )
+
+
+def test_a_side_without_abnormal_rows_is_refused_and_a_random_split_helps(runs, tmp_path):
+  lines = bgl_lines([True] * 20 + [False] * 30)
+  assert one_line(runs, tmp_path, lines) == (
+    'no abnormal row to test on: train 30 rows (20 abnormal), valid 10 rows (0 abnormal), '
+    'test 10 rows (0 abnormal); --config.split.by=random mixes the sides (named among the leaks '
+    'of the result), or move split.train and split.valid'
+  )
+  results = runs.train(
+    tmp_path / 'workdir',
+    data__path=str(tmp_path / 'mine.log'),
+    split__by='random',
+    oversampler__name='none',
+  )
+  assert results['leaks'] == ['random_split'] and results['protocol'] == 'honest'
+  assert results['origin'] == 'file' and results['test']['abnormal_rows'] > 0
+
+
+def test_a_log_without_labels_is_refused(runs, tmp_path):
+  message = one_line(
+    runs, tmp_path, ['one', 'two'], data__corpus='own', data__pattern='(?<message>.*)'
+  )
+  assert message.startswith('these lines have no labels')
