@@ -91,6 +91,9 @@ def run() -> None:
   except LogjaxError as error:
     print(f'logjax: {error}', file=sys.stderr)
     sys.exit(2)
+  except BrokenPipeError:
+    # The reader, like `head`, has enough; Python must not flush what nobody reads at its exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
   except KeyboardInterrupt:
     # quickstart.sh runs the Python of its .venv, which the user's `python` need not be.
     python = 'python' if shutil.which('python') == sys.executable else sys.executable

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from tiny_runs import compiled_fast
 
 from configs import default
 from logjax.errors import LogjaxError
@@ -251,9 +252,10 @@ def tiny_config():
 def fitted(tmp_path_factory):
   """Trained generators and the folder where they are saved."""
   folder = tmp_path_factory.mktemp('oversampler')
-  generators = fit_oversampler(
-    tiny_config(), ROWS, GROUP, key=jax.random.key(0), progress=Progress()
-  )
+  with compiled_fast():
+    generators = fit_oversampler(
+      tiny_config(), ROWS, GROUP, key=jax.random.key(0), progress=Progress()
+    )
   save_generators(folder, generators)
   return generators, folder
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_runs import compiled_fast
 
 from configs import default
 from logjax.oversamplers.seqgan import fit as fit_module
@@ -189,7 +190,8 @@ def learnt(tmp_path_factory):
   workdir = tmp_path_factory.mktemp('mle')
   Progress(workdir).measure(STAGES[2], epoch=0)
   Progress(workdir).measure('gru', epoch=0)
-  return fit(settings_of(mle_epochs=25), adversarial=False, workdir=workdir), workdir
+  with compiled_fast():
+    return fit(settings_of(mle_epochs=25), adversarial=False, workdir=workdir), workdir
 
 
 def test_generators_learn_the_sentences_of_their_own_set(learnt):
@@ -247,7 +249,8 @@ def played(tmp_path_factory):
   runs = []
   for devices in (4, 4, 1):
     workdir = tmp_path_factory.mktemp('seqgan')
-    generators = fit(ONE_EACH, adversarial=True, devices=devices, workdir=workdir)
+    with compiled_fast():
+      generators = fit(ONE_EACH, adversarial=True, devices=devices, workdir=workdir)
     runs.append((generators, read(workdir)))
   return runs
 
@@ -284,7 +287,8 @@ def test_one_device_learns_what_four_learn(played):
 
 def test_playing_against_the_discriminator_changes_the_generators(played):
   """Each set has its own, and all of its parameters learn."""
-  pretrained = fit(ONE_EACH, adversarial=False, devices=4).params
+  with compiled_fast():
+    pretrained = fit(ONE_EACH, adversarial=False, devices=4).params
   for leaf, before in zip(
     jax.tree.leaves(played[0][0].params), jax.tree.leaves(pretrained), strict=True
   ):

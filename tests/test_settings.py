@@ -17,6 +17,7 @@ from logjax.errors import LogjaxError
 from logjax.oversamplers.similarity import SIMILARITIES
 from logjax.settings import (
   ABOVE_ZERO,
+  AUTO,
   CHOICES,
   NOT_NEGATIVE,
   POSITIVE,
@@ -91,6 +92,25 @@ def test_a_protocol_decides_what_is_left_open(
   assert config.detector.threshold == threshold
 
 
+@pytest.mark.parametrize('name', AUTO)
+def test_every_open_field_has_the_papers_reading_and_an_honest_one(name):
+  literal, honest = AUTO[name]
+  for protocol, expected in (('paper', literal), ('honest', honest)):
+    resolved = flatten(resolve(config_of(protocol=protocol))[0].to_dict())
+    assert resolved[name] == expected
+    check_values(set_to(name, expected))
+  assert flatten(default.get_config().to_dict())[name] in ('auto', None)
+
+
+@pytest.mark.parametrize(
+  ('protocol', 'corpus', 'labels'),
+  [('paper', 'openstack', 'file'), ('honest', 'openstack', 'instance'), ('paper', 'bgl', 'auto')],
+)
+def test_openstack_is_labelled_by_file_in_the_paper_only(protocol, corpus, labels):
+  config, _ = resolve(config_of(protocol=protocol, data__corpus=corpus))
+  assert config.data.labels == labels
+
+
 @pytest.mark.parametrize('protocol', ['honest', 'paper'])
 @pytest.mark.parametrize('schedule', sorted(default.SCHEDULES))
 def test_nothing_but_the_count_of_rows_is_left_open(protocol, schedule):
@@ -102,15 +122,11 @@ def test_nothing_but_the_count_of_rows_is_left_open(protocol, schedule):
   assert [name for name, value in resolved.items() if value == 'auto'] == ['data.labels']
 
 
-def test_what_is_set_stays_whatever_the_protocol():
-  chosen = {
-    'split.train': 0.3,
-    'split.valid': 0.1,
-    'text.numbers': 'mask',
-    'oversampler.sets': 3,
-    'detector.threshold': 'valid_f1',
-  }
-  config = config_of(protocol='paper', data__corpus='openstack')
+@pytest.mark.parametrize('protocol', ['honest', 'paper'])
+def test_what_is_set_stays_whatever_the_protocol(protocol):
+  chosen = {'split.train': 0.3, 'split.valid': 0.1, 'oversampler.sets': 3, 'data.labels': 'column'}
+  chosen |= {name: values[protocol == 'paper'] for name, values in AUTO.items()}
+  config = config_of(protocol=protocol, data__corpus='openstack')
   config.update_from_flattened_dict(chosen)
   fields = flatten(resolve(config)[0].to_dict())
   assert {name: fields[name] for name in chosen} == chosen
@@ -205,7 +221,7 @@ def test_every_checked_field_is_one_of_the_defaults_and_its_default_is_allowed()
   for schedule in default.SCHEDULES:
     config = default.get_config(schedule)
     fields = flatten(config.to_dict())
-    assert {*CHOICES, *POSITIVE, *NOT_NEGATIVE, *SHARES, *ABOVE_ZERO} <= set(fields)
+    assert {*CHOICES, *AUTO, *POSITIVE, *NOT_NEGATIVE, *SHARES, *ABOVE_ZERO} <= set(fields)
     check_values(config)
     for name, choices in CHOICES.items():
       assert fields[name] in choices
