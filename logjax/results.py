@@ -227,14 +227,15 @@ def _where(rows: Rows, origin: int) -> str:
 
 
 def _generated(rows: Rows) -> list[dict[str, Any]]:
-  """The most frequent generated rows and some of the others, beside their nearest real rows."""
+  """The most frequent generated rows and as many others, beside their nearest real rows."""
   made = rows.oversampled.rows
   if not len(made):
     return []
   distinct, counts = np.unique(made, axis=0, return_counts=True)
   order = np.lexsort((np.arange(len(distinct)), -counts))
-  chosen = np.unique(np.linspace(0, len(order) - 1, min(_GENERATED, len(order))).astype(int))
-  chosen = order[chosen]
+  half = _GENERATED // 2
+  rest = np.linspace(half, len(order) - 1, min(half, max(0, len(order) - half))).astype(int)
+  chosen = order[np.unique(np.concatenate([np.arange(min(half, len(order))), rest]))]
   examples = rows.examples
   real = np.flatnonzero(examples.abnormal & (examples.origin >= 0))
   real = real[np.unique(examples.inputs[real], axis=0, return_index=True)[1]]
