@@ -61,7 +61,10 @@ def parse(argv: list[str]) -> list[str]:
     rest = flags.FLAGS(argv)
     _CONFIG.value.lock()  # A file that could not be loaded says so only when it is used.
   except (AttributeError, KeyError) as error:
-    name = ' '.join(str(error.args[0]).split())
+    said = error
+    while isinstance(said, Exception):
+      said = said.args[0]
+    name = ' '.join(str(said).split())
     raise LogjaxError(f'unknown field {name} in --config: configs/default.py has all') from error
   except (flags.Error, OSError, SyntaxError) as error:
     first, *others = str(error).strip().splitlines()  # The last line says what went wrong.

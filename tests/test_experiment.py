@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from compiling import compiled_fast
 
 from logjax import experiment
 from logjax.corpora.splits import LEAKS
 from logjax.errors import LogjaxError
 from logjax.settings import resolve
 from logjax.stages import open_run
-from tiny_runs import compiled_fast
 
 pytest_plugins = ['tiny_runs']
 
@@ -252,9 +252,7 @@ def test_the_devices_change_neither_the_generated_rows_nor_the_scores_much(runs)
   for results, text in others:
     assert text == generated
     assert results['test']['auprc'] == pytest.approx(one['test']['auprc'], abs=0.01)
-    losses, expected = (
-      [r['valid_loss'] for r in which['repetitions']] for which in (results, one)
-    )
+    losses, expected = ([r['valid_loss'] for r in which['repetitions']] for which in (results, one))
     np.testing.assert_allclose(losses, expected, rtol=1e-4)
 
 

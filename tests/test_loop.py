@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
+from logjax.errors import LogjaxError
 from logjax.training.loop import draw_epoch, epoch_shape, fit, make_apply, make_validate
 from logjax.training.parallel import parallel, scan_steps
 from logjax.training.progress import Progress
@@ -164,6 +165,15 @@ def test_the_accuracy_can_decide_instead():
   assert (trained.epoch, len(seen)) == (0, 3)
 
 
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_training_that_diverges_ends_with_one_line(value):
+  with pytest.raises(LogjaxError) as raised:
+    run_script([1, value, 1])
+  message = str(raised.value)
+  assert message.startswith('toy model 2: ') and str(value) in message and '\n' not in message
+  assert 'epoch 2' in message and 'learning_rate' in message
+
+
 def test_every_epoch_is_measured_and_trained_tells_of_its_own(tmp_path):
   trained, _ = run_script([3, 1, 2], [0.25, 0.5, 0.75], Progress(tmp_path))
   lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
@@ -198,8 +208,8 @@ X = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
 Y = X @ np.array([1, -2, 3], np.float32)
 
 
-def fit_line(devices: int):
-  tx = optax.sgd(0.1)
+def fit_line(devices: int, rate: float = 0.1):
+  tx = optax.sgd(rate)
   return fit(
     create_state({'w': jnp.zeros(3)}, tx),
     parallel(scan_steps(make_train_step(linear_loss, tx)), devices),
@@ -232,6 +242,15 @@ def test_training_twice_gives_the_same_bits(line):
 
 def test_four_devices_learn_what_one_learns(line):
   np.testing.assert_allclose(fit_line(4).params['w'], line.params['w'], rtol=1e-5)
+
+
+@pytest.mark.parametrize('devices', [1, 4])
+def test_the_best_parameters_are_not_overwritten_by_later_epochs(devices):
+  """The state of an epoch is donated to the next; with a large rate the last is not the best."""
+  best = fit_line(devices, rate=0.65)
+  assert best.epoch < 11
+  validate = make_validate(linear_metrics, (X, Y), np.ones(len(X)))
+  assert float(validate(best.params)['loss']) == best.metrics['valid_loss']
 
 
 @pytest.mark.parametrize('count', [1, 7, 513])

@@ -10,10 +10,10 @@ import jax
 import numpy as np
 import polars as pl
 import pytest
+from compiling import compiled_fast
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from tiny_runs import compiled_fast
 
 from configs import default
 from logjax.errors import LogjaxError
@@ -32,7 +32,9 @@ EMPTY, A, B, C = [0, 0, 0], [1, 3, 0], [5, 6, 0], [5, 7, 0]
 
 
 def masked(rows: np.ndarray) -> pl.Series:
-  return pl.Series([' '.join(map(str, np.minimum(row, 90).tolist())) for row in rows], dtype=pl.String)
+  return pl.Series(
+    [' '.join(map(str, np.minimum(row, 90).tolist())) for row in rows], dtype=pl.String
+  )
 
 
 def config_of(**changes):
@@ -261,9 +263,7 @@ def fitted(tmp_path_factory):
 
 
 def generate_tiny(generators, config=None):
-  return oversample(
-    config or tiny_config(), ROWS, 300, generators, masked, key=jax.random.key(1)
-  )
+  return oversample(config or tiny_config(), ROWS, 300, generators, masked, key=jax.random.key(1))
 
 
 def test_trained_generators_make_rows_of_their_sets(fitted):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_runs import compiled_fast
+from compiling import compiled_fast
 
 from configs import default
 from logjax.oversamplers.seqgan import fit as fit_module
@@ -65,6 +65,12 @@ def fit(settings, *, adversarial, devices=0, workdir=None, sets=SETS) -> Generat
     devices=devices,
     progress=Progress(workdir),
   )
+
+
+@pytest.fixture(scope='module', autouse=True)
+def fast_compilation():
+  with compiled_fast():
+    yield
 
 
 def read(workdir) -> list[dict]:
@@ -190,8 +196,7 @@ def learnt(tmp_path_factory):
   workdir = tmp_path_factory.mktemp('mle')
   Progress(workdir).measure(STAGES[2], epoch=0)
   Progress(workdir).measure('gru', epoch=0)
-  with compiled_fast():
-    return fit(settings_of(mle_epochs=25), adversarial=False, workdir=workdir), workdir
+  return fit(settings_of(mle_epochs=25), adversarial=False, workdir=workdir), workdir
 
 
 def test_generators_learn_the_sentences_of_their_own_set(learnt):
@@ -249,8 +254,7 @@ def played(tmp_path_factory):
   runs = []
   for devices in (4, 4, 1):
     workdir = tmp_path_factory.mktemp('seqgan')
-    with compiled_fast():
-      generators = fit(ONE_EACH, adversarial=True, devices=devices, workdir=workdir)
+    generators = fit(ONE_EACH, adversarial=True, devices=devices, workdir=workdir)
     runs.append((generators, read(workdir)))
   return runs
 
@@ -287,8 +291,7 @@ def test_one_device_learns_what_four_learn(played):
 
 def test_playing_against_the_discriminator_changes_the_generators(played):
   """Each set has its own, and all of its parameters learn."""
-  with compiled_fast():
-    pretrained = fit(ONE_EACH, adversarial=False, devices=4).params
+  pretrained = fit(ONE_EACH, adversarial=False, devices=4).params
   for leaf, before in zip(
     jax.tree.leaves(played[0][0].params), jax.tree.leaves(pretrained), strict=True
   ):

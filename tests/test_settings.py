@@ -338,7 +338,11 @@ def test_an_unknown_schedule_is_refused_with_the_known_ones():
 def test_the_full_schedule_is_the_published_one():
   """The settings of SeqGAN's published code, and the hidden size and batch of the paper."""
   seqgan = default.get_config('full').seqgan
-  assert (seqgan.mle_epochs, seqgan.discriminator_rounds, seqgan.discriminator_epochs) == (120, 50, 3)
+  assert (seqgan.mle_epochs, seqgan.discriminator_rounds, seqgan.discriminator_epochs) == (
+    120,
+    50,
+    3,
+  )
   assert (seqgan.rounds, seqgan.g_steps, seqgan.d_steps, seqgan.rollouts) == (200, 1, 5, 16)
   assert (seqgan.hidden, seqgan.batch, sum(seqgan.filters)) == (30, 128, 1720)
 

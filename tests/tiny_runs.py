@@ -1,25 +1,15 @@
 """Tiny runs that several test files share; the plugin of those that name it."""
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
-import jax
 import pytest
-
 import tiny
+from compiling import compiled_fast
+
 from logjax import experiment
 from logjax.settings import resolve
 from logjax.stages import Run, open_run
-
-
-@contextlib.contextmanager
-def compiled_fast():
-  """Compiles with few optimisations: most of a tiny run's time is compilation."""
-  before = jax.config.read('jax_disable_most_optimizations')
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', before)
 
 
 class TinyRuns:

@@ -9,6 +9,7 @@ import ml_collections
 import numpy as np
 from jax import lax
 
+from logjax.errors import LogjaxError
 from logjax.training.parallel import shard
 from logjax.training.progress import Progress
 from logjax.training.state import TrainState
@@ -79,6 +80,9 @@ def fit(
 
   Returns:
     The parameters of the best epoch (or the last, without restore_best).
+
+  Raises:
+    LogjaxError: when training diverges.
   """
   shape = epoch_shape(rows, settings.rows_per_epoch, settings.batch)
   order = np.random.default_rng(jax.random.bits(jax.random.fold_in(key, 0), (4,)).tolist())
@@ -94,6 +98,11 @@ def fit(
       valid = validate(params)
       measured = {name: float(value) for name, value in metrics.items()}
       measured |= {f'valid_{name}': float(value) for name, value in valid.items()}
+      if not np.isfinite([measured['loss'], measured['valid_loss']]).all():
+        raise LogjaxError(
+          f'{label}: loss {measured["loss"]}, validation loss {measured["valid_loss"]} in epoch '
+          f'{epoch + 1}: lower the learning_rate of this model'
+        )
       progress.measure(name, **tags, epoch=epoch, **measured)
       advance(f'loss {measured["loss"]:.4f} valid {measured["valid_loss"]:.4f}')
       if best is None or _better(measured, best.metrics, settings.monitor):

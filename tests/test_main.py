@@ -1,0 +1,258 @@
+"""The command line: what is printed where, exit codes, and mistakes answered in one line."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from absl.testing import flagsaver
+from compiling import compiled_fast
+
+from logjax import experiment, main
+
+pytest_plugins = ['tiny_runs']
+
+ROOT = Path(__file__).parent.parent
+TINY = ROOT / 'tests' / 'tiny.py'
+SAYS_SIMULATED = 'SIMULATED bgl corpus: no log was given, so the lines below are made up'
+LAST_LINE = 'SIMULATED corpus: these numbers say nothing about real logs'
+
+
+@pytest.fixture
+def call(runs, capfd, monkeypatch):
+  """Runs a command line in this process; returns its exit code, its output and its errors."""
+  monkeypatch.setenv('XDG_CACHE_HOME', str(runs.cache.parent))
+  monkeypatch.chdir(ROOT)
+
+  def call(*flags: str) -> tuple[int, str, str]:
+    capfd.readouterr()
+    monkeypatch.setattr(sys, 'argv', ['main.py', *map(str, flags)])
+    with flagsaver.flagsaver(), compiled_fast(), pytest.raises(SystemExit) as exit:
+      main.run()
+    out, err = capfd.readouterr()
+    return exit.value.code or 0, out, err
+
+  return call
+
+
+def command(runs, *flags: str, devices: int) -> dict:
+  """What `subprocess` takes to run a command line on a machine with some simulated devices."""
+  env = os.environ | {
+    'XDG_CACHE_HOME': str(runs.cache.parent),
+    'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
+    'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
+  }
+  args = [sys.executable, '-m', 'logjax.main', *map(str, flags)]
+  return {'args': args, 'env': env, 'cwd': ROOT, 'text': True}
+
+
+def of(workdir: Path, choice: str = 'bgl') -> tuple[str, str]:
+  return f'--config={TINY}:{choice}', f'--workdir={workdir}'
+
+
+def mistake(answer: tuple[int, str, str]) -> str:
+  """The one line that a mistake is answered with."""
+  code, out, err = answer
+  assert (code, out) == (2, '')
+  assert err.startswith('logjax: ') and err.count('\n') == 1
+  return err.removeprefix('logjax: ').strip()
+
+
+def test_the_first_and_the_last_line_say_that_the_corpus_is_simulated(runs, call):
+  for mode in ('train', 'evaluate'):
+    code, out, err = call(*of(runs.finished('bgl')), f'--mode={mode}')
+    assert code == 0
+    table = out if mode == 'train' else err
+    assert err.splitlines()[0] == SAYS_SIMULATED
+    assert table.splitlines()[-1] == LAST_LINE
+    assert 'honest protocol, no leaks' in table
+
+
+def test_a_run_on_a_file_does_not_say_simulated(runs, call, tmp_path):
+  log = tmp_path / 'mine.log'
+  shutil.copy(simulated_log(runs), log)
+  flags = (*of(tmp_path / 'workdir'), f'--config.data.path={log}')
+  code, out, err = call(*flags, '--config.oversampler.name=none')
+  assert code == 0
+  assert err.splitlines()[0] == f'bgl corpus (file): {log}'
+  assert 'simulated' not in (out + err).lower()
+  assert out.splitlines()[-1] == f'report: {tmp_path / "workdir" / "report.html"}'
+  results = json.loads((tmp_path / 'workdir' / 'results.json').read_text())
+  assert results['origin'] == 'file' and results['corpus']['path'] == [str(log)]
+  assert results['command'].startswith('python -m logjax.main --config=')
+
+
+def simulated_log(runs) -> str:
+  results = json.loads((runs.finished('bgl') / 'results.json').read_text())
+  return results['corpus']['path'][0]
+
+
+@pytest.mark.parametrize(('choice', 'devices'), [('bgl', 1), ('bgl,paper', 2)])
+def test_evaluation_in_a_process_with_other_devices_prints_the_same_numbers(runs, choice, devices):
+  workdir = runs.finished(choice)
+  flags = (*of(workdir, choice), '--mode=evaluate')
+  answer = subprocess.run(**command(runs, *flags, devices=devices), capture_output=True)
+  assert answer.returncode == 0, answer.stderr
+  printed = json.loads(answer.stdout)
+  assert list(printed) == sorted(printed)
+  results = json.loads((workdir / 'results.json').read_text())
+  for name in ('test', 'test_std', 'test_unseen', 'repetitions', 'origin', 'protocol', 'leaks'):
+    assert printed[name] == results[name], name
+  assert answer.stderr.splitlines()[0].startswith('SIMULATED')
+  assert answer.stderr.splitlines()[-1] == LAST_LINE
+
+
+def test_generation_prints_exactly_the_lines_on_standard_output(runs):
+  flags = (*of(runs.finished('bgl')), '--mode=generate', '--count=7')
+  answer = subprocess.run(**command(runs, *flags, devices=2), capture_output=True)
+  assert answer.returncode == 0, answer.stderr
+  lines = answer.stdout.splitlines()
+  assert len(lines) == 7 and all(lines) and answer.stdout.endswith('\n')
+  assert lines == experiment.generate(runs.open(runs.finished('bgl')), 7).to_list()
+  assert answer.stderr.splitlines()[0] == SAYS_SIMULATED
+
+
+def test_ctrl_c_ends_with_one_line_that_says_how_to_go_on(runs, tmp_path):
+  flags = (*of(tmp_path / 'a workdir'), '--config.seqgan.mle_epochs=100000')
+  process = subprocess.Popen(**command(runs, *flags, devices=1), stderr=subprocess.PIPE)
+  for line in process.stderr:  # until it trains
+    if 'tokens' in line:
+      break
+  process.send_signal(signal.SIGINT)
+  _, err = process.communicate(timeout=60)
+  assert process.returncode == 130, err
+  said = [line for line in err.splitlines() if line and not line.startswith('generator')]
+  assert len(said) == 1
+  assert said[0].startswith('logjax: stopped; finished stages are kept. To go on: ')
+  assert said[0].endswith(
+    f"-m logjax.main --config={TINY}:bgl '--workdir={tmp_path / 'a workdir'}' "
+    '--config.seqgan.mle_epochs=100000'
+  )
+
+
+def test_a_mistake_ends_the_process_with_one_line_and_exit_code_2(runs, tmp_path):
+  flags = (*of(tmp_path / 'workdir'), '--config.seed=abc')
+  answer = subprocess.run(**command(runs, *flags, devices=1), capture_output=True)
+  mistake((answer.returncode, answer.stdout, answer.stderr))
+
+
+def test_a_closed_pipe_is_no_reason_for_a_traceback(runs):
+  flags = (*of(runs.finished('bgl')), '--mode=generate', '--count=2000')
+  line = subprocess.list2cmdline(command(runs, *flags, devices=1)['args'])
+  kwargs = command(runs, devices=1) | {'args': ['bash', '-c', f'{line} | head -n 1']}
+  answer = subprocess.run(**kwargs, capture_output=True)
+  assert answer.stdout.count('\n') == 1
+  assert 'Traceback' not in answer.stderr and 'BrokenPipe' not in answer.stderr
+
+
+FLAGS = {
+  '--nope=1': "Unknown command line flag 'nope'",
+  '--mode=nope': 'flag --mode=nope: value should be one of <train|evaluate|generate>',
+  '--count=0': 'flag --count=0: 0 is not a positive integer',
+  '--config.seed=abc': "flag --config.seed=abc: invalid literal for int() with base 10: 'abc'",
+  '--config.nope=1': "unknown field 'nope' in --config: configs/default.py has all",
+  '--config.sed=1': (
+    'unknown field \'sed\' Did you mean "seed" instead of "sed"? in --config: '
+    'configs/default.py has all'
+  ),
+  'extra': "unexpected argument 'extra': flags have the form --name=value",
+}
+
+
+@pytest.mark.parametrize('flag', FLAGS)
+def test_a_wrong_flag_is_answered_in_one_line(call, tmp_path, flag):
+  assert mistake(call(*of(tmp_path / 'workdir'), flag)).startswith(FLAGS[flag])
+  assert not (tmp_path / 'workdir').exists()
+
+
+CONFIGS = {
+  'configs/missing.py': "No such file or directory: 'configs/missing.py'",
+  'configs': "Is a directory: 'configs'",
+  'configs/bgl.py:nope': "unknown schedule 'nope': use one of ['', 'full', 'quick']",
+}
+
+
+@pytest.mark.parametrize('config', CONFIGS)
+def test_a_config_that_cannot_be_loaded_is_named(call, tmp_path, config):
+  said = mistake(call(f'--config={config}', f'--workdir={tmp_path / "workdir"}'))
+  assert said.endswith(CONFIGS[config])
+  assert not (tmp_path / 'workdir').exists()
+
+
+def test_a_config_with_wrong_syntax_is_named_with_its_line(call, tmp_path):
+  path = tmp_path / 'wrong.py'
+  path.write_text('def get_config():\n  return (\n')
+  said = mistake(call(f'--config={path}', f'--workdir={tmp_path / "workdir"}'))
+  assert said == "'(' was never closed (wrong.py, line 2)"
+
+
+def test_config_and_workdir_must_be_given(call, tmp_path):
+  assert '--workdir must have a value' in mistake(call(of(tmp_path)[0]))
+  assert '--config must have a value' in mistake(call(of(tmp_path)[1]))
+
+
+@pytest.mark.parametrize(
+  ('flags', 'said'),
+  [
+    (['--config.protocol=nope'], "unknown protocol 'nope'"),
+    (['--config.leaks=nope'], "unknown leak 'nope'"),
+    (['--config.oversampler.name=nope'], "--config.oversampler.name='nope'"),
+    (['--config.data.corpus=nope'], "data.corpus 'nope' is unknown"),
+    (['--config.data.path=missing.log'], "data.path 'missing.log' matches no file"),
+    (['--config.data.path=missing/*.log'], "data.path 'missing/*.log' matches no file"),
+    (['--config.split.train=2'], 'split.train=2'),
+    (['--mode=evaluate'], 'holds no run: use --mode=train with this workdir first'),
+    (['--mode=generate'], 'holds no run: use --mode=train with this workdir first'),
+  ],
+)
+def test_a_mistake_that_only_the_run_can_see_is_answered_in_one_line(call, tmp_path, flags, said):
+  workdir = tmp_path / 'workdir'
+  assert said in mistake_after_reading(call(*of(workdir), *flags))
+  assert not (workdir / 'config.json').exists()
+
+
+def mistake_after_reading(answer: tuple[int, str, str]) -> str:
+  """The same where the corpus may have been announced before."""
+  code, out, err = answer
+  lines = [line for line in err.splitlines(keepends=True) if not line.startswith('SIMULATED')]
+  return mistake((code, out, ''.join(lines)))
+
+
+def test_a_workdir_that_cannot_be_written_is_named(call, tmp_path):
+  path = tmp_path / 'file'
+  path.write_text('')
+  assert mistake(call(*of(path))) == f'cannot write to --workdir={path}: File exists'
+  inside = path / 'workdir'
+  assert mistake(call(*of(inside))) == f'cannot write to --workdir={inside}: Not a directory'
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
+def test_a_workdir_without_permission_is_named(call, tmp_path):
+  tmp_path.chmod(0o500)
+  said = mistake(call(*of(tmp_path / 'workdir')))
+  assert said == f'cannot write to --workdir={tmp_path / "workdir"}: Permission denied'
+
+
+def test_another_config_in_the_workdir_is_refused_with_the_fields_that_differ(runs, call):
+  said = mistake(call(*of(runs.finished('bgl')), '--config.seed=1', '--config.text.length=13'))
+  assert 'holds a run with another config: seed is 0 there and 1 here' in said
+  assert 'text.length is 12 there and 13 here' in said
+
+
+def test_a_half_finished_run_is_not_evaluated(runs, call, tmp_path):
+  workdir = tmp_path / 'workdir'
+  shutil.copytree(runs.finished('bgl'), workdir)
+  (workdir / 'detector' / 'fitted.json').unlink()
+  assert 'holds no finished training' in mistake(call(*of(workdir), '--mode=evaluate'))
+  assert not (workdir / 'detector' / 'fitted.json').exists()
+
+
+def test_generation_without_generators_is_refused(call, tmp_path):
+  flags = (*of(tmp_path / 'workdir'), '--config.oversampler.name=none')
+  assert call(*flags)[0] == 0
+  said = mistake(call(*flags, '--mode=generate'))
+  assert 'no trained generators in' in said

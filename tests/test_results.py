@@ -1,0 +1,191 @@
+"""From scores to results: which repetitions count, unseen texts, mistakes with their lines."""
+
+import json
+import math
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from logjax import experiment, results
+from logjax.detectors.autoencoder_gru import Detector
+from logjax.results import Rows, git_commit, make_details, make_results
+
+pytest_plugins = ['tiny_runs']
+
+
+@pytest.fixture(scope='module', params=['bgl', 'bgl,paper'])
+def run_and_rows(request, runs) -> tuple:
+  """A finished run and its rows, nothing trained."""
+  run = runs.open(runs.finished(request.param), request.param)
+  return run, experiment.make_rows(run, *experiment.read(run))
+
+
+@pytest.fixture
+def run(run_and_rows):
+  return run_and_rows[0]
+
+
+@pytest.fixture
+def rows(run_and_rows) -> Rows:
+  return run_and_rows[1]
+
+
+def detector(*thresholds: float, valid_loss: tuple[float, ...] = (2.0, 1.0)) -> Detector:
+  """A detector that was never trained but has thresholds and measurements."""
+  fitted = tuple(
+    {'epoch': 3, 'loss': 0.5, 'accuracy': 0.9, 'valid_loss': loss, 'valid_accuracy': 0.8}
+    for loss in valid_loss
+  )
+  nothing = np.zeros(0, np.float32)
+  return Detector(({}, {}), nothing, nothing, (), thresholds, fitted)
+
+
+def right_and_wrong(rows: Rows) -> np.ndarray:
+  """Scores of a repetition that is always right and of one that is always wrong, [2, N]."""
+  abnormal = rows.examples.abnormal[rows.split.test].astype(np.float32)
+  return np.stack([abnormal, 1 - abnormal])
+
+
+def numbers(run, rows: Rows, scores: np.ndarray, report: str = 'mean', **kwargs) -> dict:
+  config = run.config.copy_and_resolve_references()
+  config.detector.report = report
+  return results.test_results(config, rows, detector(0.5, 0.5, **kwargs), scores)
+
+
+def test_the_mean_and_the_deviation_are_those_of_the_repetitions(run, rows):
+  found = numbers(run, rows, right_and_wrong(rows))
+  assert [r['abnormal']['f1'] for r in found['repetitions']] == [1, 0]
+  assert found['test']['accuracy'] == found['test']['auroc'] == 0.5
+  assert found['test']['mcc'] == 0
+  assert found['test_std']['accuracy'] == pytest.approx(math.sqrt(0.5))
+  test = rows.split.test
+  assert found['test']['rows'] == len(test)
+  assert found['test']['abnormal_rows'] == rows.examples.abnormal[test].sum()
+  assert found['test']['synthetic_rows'] == (rows.examples.origin[test] == -1).sum()
+  assert found['repetitions'][0]['epochs'] == 4 and found['repetitions'][0]['train_loss'] == 0.5
+
+
+@pytest.mark.parametrize(
+  ('report', 'valid_loss', 'accuracy'),
+  [('last', (1.0, 2.0), 0), ('best', (1.0, 2.0), 1), ('best', (2.0, 1.0), 0)],
+)
+def test_one_repetition_may_be_reported_alone(run, rows, report, valid_loss, accuracy):
+  found = numbers(run, rows, right_and_wrong(rows), report, valid_loss=valid_loss)
+  assert found['test']['accuracy'] == accuracy
+  assert found['test_std']['accuracy'] is None  # of one number
+  assert len(found['repetitions']) == 2
+
+
+def test_each_repetition_has_its_own_threshold(run, rows):
+  scores = np.full((2, len(rows.split.test)), 0.5)
+  found = results.test_results(run.config, rows, detector(0.4, 0.6), scores)
+  assert [r['abnormal']['recall'] for r in found['repetitions']] == [1, 0]
+  assert [r['threshold'] for r in found['repetitions']] == [0.4, 0.6]
+
+
+def test_undefined_metrics_are_null(run, rows):
+  found = numbers(run, rows, np.zeros((2, len(rows.split.test))))
+  assert found['test']['abnormal'] == {'precision': None, 'recall': 0, 'f1': 0}
+  assert found['test']['mcc'] is None and found['test_std']['mcc'] is None
+  assert '"precision": null' in json.dumps(found, allow_nan=False)
+
+
+def test_only_texts_that_no_training_row_has_are_unseen(run, rows):
+  texts = results._masked(rows, np.arange(len(rows.examples.inputs))).to_list()
+  train = {texts[i] for i in rows.split.train}
+  unseen = [i for i in rows.split.test if texts[i] not in train]
+  found = make_results(run.config, run.leaks, rows, detector(0.5, 0.5), right_and_wrong(rows))
+  assert 0 < len(unseen) < len(rows.split.test)
+  assert found['test_unseen']['rows'] == len(unseen)
+  assert found['test_unseen']['abnormal_rows'] == sum(rows.examples.abnormal[unseen])
+  assert found['seen_text_share'] == pytest.approx(1 - len(unseen) / len(rows.split.test))
+
+
+def test_without_unseen_texts_their_metrics_are_null(run, rows):
+  everything = rows._replace(split=rows.split._replace(train=np.arange(len(rows.examples.inputs))))
+  unseen = numbers(run, everything, right_and_wrong(rows))['test_unseen']
+  assert unseen['rows'] == 0
+  assert unseen['accuracy'] is unseen['auroc'] is unseen['abnormal']['f1'] is None
+
+
+def test_the_rival_is_trained_on_real_rows_and_tested_on_the_same_rows(run, rows, monkeypatch):
+  seen = []
+
+  def rival(train, abnormal, test):
+    seen.extend((train, abnormal, test))
+    return np.zeros(len(test))
+
+  monkeypatch.setattr(results, 'tfidf_logistic_regression', rival)
+  found = make_results(run.config, run.leaks, rows, detector(0.5, 0.5), right_and_wrong(rows))
+  train, abnormal, test = seen
+  sides = rows.split.train, rows.split.test
+  real = sum(rows.examples.origin[sides[0]] >= 0)
+  assert len(train) == len(abnormal) == real < len(sides[0])
+  assert len(test) == len(sides[1]) == found['baselines']['tfidf_lr']['rows']
+  assert all(train) and all(test)
+
+
+def test_mistakes_are_real_lines_and_named_by_file_and_line(rows):
+  scores = right_and_wrong(rows)[1:]
+  mistakes = make_details(rows, detector(0.5), scores)['mistakes']
+  assert {m['abnormal'] for m in mistakes} == {True, False}
+  for mistake in mistakes:
+    file, _, number = mistake['where'].rpartition(':')
+    line = Path(file).read_text().splitlines()[int(number) - 1]
+    assert line.endswith(mistake['text'])
+    assert line.startswith('- ') != mistake['abnormal']
+    assert mistake['score'] == (0 if mistake['abnormal'] else 1)
+  assert len({m['where'] for m in mistakes}) == len(mistakes)
+
+
+def test_a_mistake_is_what_most_repetitions_call_wrong_by_their_own_thresholds(rows):
+  abnormal = rows.examples.abnormal[rows.split.test].astype(np.float32)
+  low = 0.01 + 0.01 * abnormal
+  assert make_details(rows, detector(0.015, 0.015), np.stack([low, low]))['mistakes'] == []
+  missed = make_details(rows, detector(0.5, 0.5), np.stack([low, low]))['mistakes']
+  assert missed and all(m['abnormal'] for m in missed)
+  # One of two raises the alarm: that is enough.
+  found = make_details(rows, detector(0.015, 0.5), np.stack([low, low]))['mistakes']
+  assert found == []
+
+
+def test_generated_lines_stand_beside_their_nearest_real_ones(rows):
+  shown = make_details(rows, detector(0.5), right_and_wrong(rows)[:1])['generated']
+  made = rows.prepared.vocabulary.decode(rows.oversampled.rows).to_list()
+  assert 0 < len(shown) <= 20
+  for entry in shown:
+    assert entry['count'] == made.count(entry['text'])
+    ours, theirs = set(entry['text'].split(' ')), set(entry['nearest'].split(' '))
+    assert entry['similarity'] == pytest.approx(len(ours & theirs) / len(ours | theirs))
+    file, _, number = entry['nearest_where'].rpartition(':')
+    assert not Path(file).read_text().splitlines()[int(number) - 1].startswith('- ')
+
+
+def test_without_generated_rows_none_are_shown(rows):
+  none = rows.oversampled._replace(rows=rows.oversampled.rows[:0])
+  scores = right_and_wrong(rows)[:1]
+  assert make_details(rows._replace(oversampled=none), detector(0.5), scores)['generated'] == []
+
+
+def git(folder: Path, *args: str) -> None:
+  identity = ('-c', 'user.name=a', '-c', 'user.email=a@example.org')
+  subprocess.run(['git', '-C', folder, *identity, *args], check=True, capture_output=True)
+
+
+def test_the_commit_is_named_and_marked_when_files_differ_from_it(tmp_path, monkeypatch):
+  monkeypatch.setattr(results, '__file__', str(tmp_path / 'results.py'))
+  monkeypatch.setenv('GIT_CEILING_DIRECTORIES', str(tmp_path.parent))
+  assert git_commit() is None
+  git(tmp_path, 'init')
+  assert git_commit() is None  # no commit yet
+  (tmp_path / 'file').write_text('one')
+  git(tmp_path, 'add', 'file')
+  git(tmp_path, 'commit', '-m', 'one')
+  commit = git_commit()
+  assert len(commit) == 12 and int(commit, 16) >= 0
+  (tmp_path / 'file').write_text('two')
+  assert git_commit() == f'{commit}+changes'
+  monkeypatch.setenv('PATH', '')
+  assert git_commit() is None
