@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from logjax.corpora.splits import LEAKS
 from logjax.errors import LogjaxError
 from logjax.evaluation.report import STAGES, write_report
-from logjax.evaluation.wording import LEAKS
 
 SCRIPT = '<script>alert("log")</script> & <b>bold</b>'
 
