@@ -190,3 +190,10 @@ def test_the_advice_fits_what_is_missing(abnormal, shuffled, begins, ends):
   message = error(splits.check, SPLIT, abnormal, shuffled=shuffled)
   assert message.startswith(begins)
   assert ends in message
+
+
+def test_a_split_without_a_validation_row_is_an_error():
+  abnormal = np.array([True, False, True, False])
+  split = Split(np.array([0, 1]), np.arange(0), np.array([2, 3]))
+  with pytest.raises(LogjaxError, match='^no row to validate on: train 2 rows'):
+    splits.check(split, abnormal, shuffled=False)

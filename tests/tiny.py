@@ -16,6 +16,8 @@ def get_config(choice: str = 'bgl'):
   if config.protocol == 'paper':
     # The published shares would leave a handful of 600 lines to train on.
     config.split.train = config.split.valid = 0.3
+  # All phases of SeqGAN on two corpora, only the first on the third.
+  config.oversampler.name = 'mle' if corpus == 'openstack' else 'seqgan'
   config.oversampler.sets = 2
   config.seqgan.update(
     {

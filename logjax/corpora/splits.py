@@ -107,7 +107,7 @@ def redraw(split: Split, repetition: int, *, shuffled: bool, seed: int) -> Split
 
 
 def check(split: Split, abnormal: np.ndarray, *, shuffled: bool) -> None:
-  """Checks that both classes are on the training and on the test side.
+  """Checks that both classes are on the training and on the test side, and some row validates.
 
   Raises:
     LogjaxError: one line with the counts of every side and what would help.
@@ -122,6 +122,8 @@ def check(split: Split, abnormal: np.ndarray, *, shuffled: bool) -> None:
     )
     if number == 0
   ]
+  if counts['valid'][0] == 0:
+    missing.append('row to validate on')
   if not missing:
     return
   sides = ', '.join(f'{name} {n:,} rows ({a:,} abnormal)' for name, (n, a) in counts.items())

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from logjax.errors import LogjaxError
-from logjax.training.parallel import shard
+from logjax.training.parallel import replicate, shard
 from logjax.training.progress import Progress
 from logjax.training.state import TrainState
 
@@ -86,6 +86,7 @@ def fit(
   """
   shape = epoch_shape(rows, settings.rows_per_epoch, settings.batch)
   order = np.random.default_rng(jax.random.bits(jax.random.fold_in(key, 0), (4,)).tolist())
+  state = replicate(state, devices)
   best, since = None, 0
   label = name.replace('_', ' ') + ''.join(f' {value + 1}' for value in tags.values())
   with progress.track(label, settings.epochs) as advance:

@@ -20,6 +20,7 @@ from logjax.training.parallel import (
   choose_devices,
   parallel,
   parallel_map,
+  replicate,
   scan_steps,
   shard,
   unshard,
@@ -87,32 +88,42 @@ def fit_generators(
     progress: told of every epoch.
   """
   model = make_model(settings, sets.tokens.shape[1], sets.length)
-  init_key, mle_key, pretrain_key, adversarial_key = jax.random.split(key, 4)
-  state = jax.jit(functools.partial(train.create, model))(sets.allowed, init_key)
+  init_key, *keys = jax.random.split(key, 4)
   devices = choose_devices(settings.batch, devices)
   progress.forget(*STAGES)
+  create = jax.jit(functools.partial(train.create, model))
+  state = replicate(create(sets.allowed, init_key), devices)
+  state = _maximum_likelihood(settings, model, state, sets, keys[0], devices, progress)
+  if adversarial:
+    update = _discriminator_round(settings, model, sets, devices)
+    state = _pretrain_discriminator(settings, state, update, keys[1], progress)
+    state = train.update_rollout_policy(state, 0.0)  # beta <- theta, line 2 of Algorithm 1
+    state = _adversarial(settings, model, state, update, keys[2], devices, progress)
+  return Generators(jax.tree.map(np.asarray, state.generator.params), sets.tokens, sets.length)
 
+
+def _maximum_likelihood(settings, model, state, sets, key, devices, progress):
+  """Line 1 of Algorithm 1."""
   step = parallel(scan_steps(train.make_mle_step(model)), devices)
   with progress.track('generator, maximum likelihood', settings.mle_epochs) as advance:
     for epoch in range(settings.mle_epochs):
-      epoch_key = jax.random.fold_in(mle_key, epoch)
+      epoch_key = jax.random.fold_in(key, epoch)
       generator = _numpy_generator(epoch_key)
       drawn = np.stack([_epoch_of(rows, settings.rows_per_epoch, generator) for rows in sets.rows])
       state, metrics = _run_epoch(step, state, drawn, settings.batch, epoch_key, devices)
       progress.measure(STAGES[0], epoch=epoch, **metrics)
       advance(f'loss {metrics["loss"]:.4f}')
-  if not adversarial:
-    return Generators(jax.tree.map(np.asarray, state.generator.params), sets.tokens, sets.length)
+  return state
 
-  update = _discriminator_round(settings, model, sets, devices)
+
+def _pretrain_discriminator(settings, state, update, key, progress):
+  """Line 3 of Algorithm 1."""
   with progress.track('discriminator, pretraining', settings.discriminator_rounds) as advance:
     for epoch in range(settings.discriminator_rounds):
-      state, metrics = update(state, jax.random.fold_in(pretrain_key, epoch))
+      state, metrics = update(state, jax.random.fold_in(key, epoch))
       progress.measure(STAGES[1], epoch=epoch, **metrics)
       advance(f'loss {metrics["loss"]:.4f} accuracy {metrics["accuracy"]:.3f}')
-  state = train.update_rollout_policy(state, 0.0)  # beta <- theta, line 2 of Algorithm 1
-  state = _adversarial(settings, model, state, update, adversarial_key, devices, progress)
-  return Generators(jax.tree.map(np.asarray, state.generator.params), sets.tokens, sets.length)
+  return state
 
 
 def _adversarial(settings, model, state, update, key, devices, progress):
