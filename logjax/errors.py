@@ -1,9 +1,24 @@
 """The one exception whose message is meant for the user."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # main.py answers a wrong flag without waiting for Polars.
+  import polars as pl
+
 
 class LogjaxError(Exception):
   """A mistake that the user can mend: one line with what is wrong, where, and what to do.
 
   `main.py` prints the message without a traceback and exits with status 2. Anything else that
   escapes is a defect of logjax and keeps its traceback.
+
+  Attributes:
+    rejected: file (its name), line (1-based) and text of the lines of a log that do not fit its
+      format, where they are too many; None where the mistake is another.
   """
+
+  def __init__(self, message: str, *, rejected: pl.DataFrame | None = None):
+    super().__init__(message)
+    self.rejected = rejected

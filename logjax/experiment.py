@@ -1,5 +1,6 @@
 """One experiment, stage after stage: from a log file to a trained detector and a report."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -7,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from logjax.corpora.examples import Prepared, add_generated, masked_rows, prepare
-from logjax.corpora.formats import write_rejected
+from logjax.corpora.formats import write_rejected, write_rejected_lines
 from logjax.corpora.source import Corpus, open_corpus
 from logjax.corpora.splits import redraw
 from logjax.detectors.autoencoder_gru import (
@@ -20,12 +21,15 @@ from logjax.detectors.autoencoder_gru import (
 from logjax.errors import LogjaxError
 from logjax.evaluation.report import write_report
 from logjax.oversamplers.oversample import (
+  GENERATORS,
   Oversampled,
   fit_oversampler,
   oversample,
   restore_generators,
+  sample_rows,
   save_generators,
 )
+from logjax.oversamplers.resample import random_rows
 from logjax.results import Rows, make_details, make_results, test_results
 from logjax.settings import write_json
 from logjax.stages import MARKERS, Run, check_rows, finished, keep_seconds, release, stage
@@ -88,28 +92,21 @@ def evaluate(run: Run) -> dict:
 
 
 def generate(run: Run, count: int) -> pl.Series:
-  """Restores the generators and returns `count` generated lines as text.
+  """Restores the generators and returns `count` generated lines as text; needs no log.
 
   Raises:
     LogjaxError: when the workdir holds no trained generators.
   """
-  generators = None
-  if run.config.oversampler.name != 'random':
-    generators = restore_generators(run.workdir / 'oversampler', run.config.seqgan)
-  _, prepared = read(run)
-  source = _oversampler_rows(run, prepared)
-  # Whoever asks for lines wants so many, also where they repeat each other.
-  free = run.config.copy_and_resolve_references()
-  free.oversampler.update(similarity='none', on_shortage='repeat')
-  drawn = oversample(
-    free,
-    prepared.examples.inputs[source],
-    count,
-    generators,
-    lambda rows: masked_rows(prepared.vocabulary, rows),
-    key=jax.random.fold_in(run.keys['sampling'], 1),
-  )
-  return prepared.vocabulary.decode(drawn.rows)
+  key = jax.random.fold_in(run.keys['sampling'], 1)
+  if run.config.oversampler.name == 'random':
+    _, prepared = read(run)
+    inputs = prepared.examples.inputs[_oversampler_rows(run, prepared)]
+    return prepared.vocabulary.decode(random_rows(inputs, count, run.config.seed))
+  generators, vocabulary = restore_generators(run.workdir / 'oversampler', run.config.seqgan)
+  origin = (finished(run, 'oversampler') or {}).get('origin')
+  if origin == 'simulated':
+    run.progress.say(_source_line(run.config.data.corpus, origin, ()))
+  return vocabulary.decode(sample_rows(run.config, generators, count, key=key))
 
 
 def read(run: Run) -> tuple[Corpus, Prepared]:
@@ -120,17 +117,21 @@ def read(run: Run) -> tuple[Corpus, Prepared]:
   """
   with run.progress.stage('read'):
     try:
-      corpus = open_corpus(run.config.data, run.config.seed, run.cache)
+      data, told = run.config.data, run.progress.megabytes('download')
+      corpus = open_corpus(data, run.config.seed, run.cache, progress=told)
       logs = corpus.logs
-      run.progress.say(_source_line(corpus))
+      run.progress.say(_source_line(corpus.name, corpus.origin, corpus.paths))
       if len(logs.rejected):
         write_rejected(logs, run.workdir / 'rejected.tsv')
         run.progress.say(
           f'{len(logs.rejected):,} lines do not fit the format: see {run.workdir / "rejected.tsv"}'
         )
       prepared = prepare(run.config, run.leaks, logs)
-    except LogjaxError:
+    except LogjaxError as error:
       release(run)
+      if error.rejected is not None:
+        write_rejected_lines(error.rejected, run.workdir / 'rejected.tsv')
+        run.progress.say(f'all of them are in {run.workdir / "rejected.tsv"}')
       raise
     check_rows(run, prepared)
   abnormal = int(prepared.examples.abnormal.sum())
@@ -145,10 +146,15 @@ def read(run: Run) -> tuple[Corpus, Prepared]:
 def make_rows(run: Run, corpus: Corpus, prepared: Prepared) -> Rows:
   """Oversamples the abnormal rows that the protocol allows and adds what was made."""
   oversampled = stage(
-    run, 'oversampler', lambda folder: _oversample(run, prepared, folder), _restore_generated
+    run,
+    'oversampler',
+    lambda folder: _oversample(run, prepared, corpus.origin, folder),
+    _restore_generated,
   )
   summary = oversampled.summary
-  if summary['repeated'] or len(oversampled.rows) < summary['requested']:
+  if summary['name'] != 'none' and not summary['requested']:
+    run.progress.say('oversampler: no abnormal row is wanted, there are as many as normal ones')
+  elif summary['name'] in GENERATORS and summary['kept'] < summary['requested']:
     run.progress.say(
       f'oversampler: of {summary["requested"]:,} rows wanted only {summary["kept"]:,} are distinct '
       f'and new; {summary["repeated"]:,} are repeats'
@@ -164,7 +170,7 @@ def _oversampler_rows(run: Run, prepared: Prepared) -> np.ndarray:
   return np.sort(prepared.split.train[abnormal[prepared.split.train]])
 
 
-def _oversample(run: Run, prepared: Prepared, folder: Path) -> None:
+def _oversample(run: Run, prepared: Prepared, origin: str, folder: Path) -> None:
   """Trains the oversampler, draws as many rows as balance the classes, and saves them."""
   config, examples = run.config, prepared.examples
   source = _oversampler_rows(run, prepared)
@@ -173,9 +179,11 @@ def _oversample(run: Run, prepared: Prepared, folder: Path) -> None:
   count = config.oversampler.count
   if count is None:
     count = max(0, int((~examples.abnormal[side]).sum() - examples.abnormal[side].sum()))
-  generators = fit_oversampler(
-    config, inputs, group, key=run.keys['oversampler'], progress=run.progress
-  )
+  generators = None
+  if count > 0:
+    generators = fit_oversampler(
+      config, inputs, group, key=run.keys['oversampler'], progress=run.progress
+    )
   oversampled = oversample(
     config,
     inputs,
@@ -186,13 +194,12 @@ def _oversample(run: Run, prepared: Prepared, folder: Path) -> None:
   )
   folder.mkdir(parents=True, exist_ok=True)
   if generators is not None:
-    save_generators(folder, generators)
+    save_generators(folder, generators, prepared.vocabulary)
   np.save(folder / 'generated.npy', oversampled.rows, allow_pickle=False)
   texts = prepared.vocabulary.decode(oversampled.rows).value_counts(name='count')
-  texts = texts.sort(['count', 'text'], descending=[True, False])
-  lines = texts.select(pl.format('{}\t{}', 'count', 'text')).to_series()
-  (run.workdir / 'generated.txt').write_text('\n'.join(['count\ttext', *lines]) + '\n')
-  write_json(folder / 'summary.json', oversampled.summary)
+  texts = texts.sort(['count', 'text'], descending=[True, False]).select('count', 'text')
+  texts.write_csv(run.workdir / 'generated.txt', separator='\t', quote_style='never')
+  write_json(folder / 'summary.json', oversampled.summary | {'origin': origin})
 
 
 def _balances_all(leaks: frozenset[str]) -> bool:
@@ -241,10 +248,11 @@ def _test_scores(run: Run, rows: Rows, detector: Detector) -> np.ndarray:
     rows.split.test,
     len(rows.prepared.vocabulary),
     key=run.keys['detector'],
+    progress=run.progress,
   )
 
 
-def _source_line(corpus: Corpus) -> str:
-  if corpus.origin == 'simulated':
-    return f'SIMULATED {corpus.name} corpus: no log was given, so the lines below are made up'
-  return f'{corpus.name} corpus ({corpus.origin}): {", ".join(corpus.paths)}'
+def _source_line(name: str, origin: str, paths: Sequence[str]) -> str:
+  if origin == 'simulated':
+    return f'SIMULATED {name} corpus: no log was given, so the lines below are made up'
+  return f'{name} corpus ({origin}): {", ".join(paths)}'

@@ -5,7 +5,6 @@ This file is short on purpose: flags, messages, dispatch. The run itself reads f
 
 import json
 import os
-import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from logjax.command_line import cache_folder, command, parse
 from logjax.errors import LogjaxError
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Configuration file.', lock_config=True)
@@ -42,46 +42,13 @@ def main(argv: list[str]) -> None:
   workdir, new = Path(_WORKDIR.value), _MODE.value == 'train'
   run = open_run(config, leaks, workdir, cache_folder(), new=new)
   if _MODE.value == 'train':
-    print_results(experiment.train(run, _command('python')), workdir)
+    print_results(experiment.train(run, command('python')), workdir)
   elif _MODE.value == 'evaluate':
     results = experiment.evaluate(run)
     print_results(results, workdir, sys.stderr)
     print(json.dumps(results, sort_keys=True, allow_nan=False))
   else:
     print('\n'.join(experiment.generate(run, _COUNT.value)))
-
-
-def parse(argv: list[str]) -> list[str]:
-  """Parses the command line, the configuration file included.
-
-  Raises:
-    LogjaxError: one line for what absl and ml_collections tell in many.
-  """
-  try:
-    rest = flags.FLAGS(argv)
-    _CONFIG.value.lock()  # A file that could not be loaded says so only when it is used.
-  except (AttributeError, KeyError) as error:
-    said = error
-    while isinstance(said, Exception):
-      said = said.args[0]
-    name = ' '.join(str(said).split())
-    raise LogjaxError(f'unknown field {name} in --config: configs/default.py has all') from error
-  except (flags.Error, OSError, SyntaxError) as error:
-    first, *others = str(error).strip().splitlines()  # The last line says what went wrong.
-    flag = f'{first.partition(": ")[0]}: ' if isinstance(error, flags.Error) and others else ''
-    raise LogjaxError(flag + [first, *others][-1].strip()) from error
-  if len(rest) > 1:
-    raise LogjaxError(f'unexpected argument {rest[1]!r}: flags have the form --name=value')
-  return rest
-
-
-def cache_folder() -> Path:
-  """The user's cache folder, where simulated corpora and compiled programs are kept."""
-  return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'logjax'
-
-
-def _command(python: str) -> str:
-  return shlex.join([python, '-m', 'logjax.main', *sys.argv[1:]])
 
 
 def run() -> None:
@@ -101,7 +68,7 @@ def run() -> None:
     # quickstart.sh runs the Python of its .venv, which the user's `python` need not be.
     python = 'python' if shutil.which('python') == sys.executable else sys.executable
     print(
-      f'\nlogjax: stopped; finished stages are kept. To go on: {_command(python)}', file=sys.stderr
+      f'\nlogjax: stopped; finished stages are kept. To go on: {command(python)}', file=sys.stderr
     )
     sys.exit(130)
 

@@ -112,7 +112,7 @@ def make_results(
       'abnormal': int(prepared.examples.abnormal.sum()),
       'notes': logs.notes,
     },
-    'split': {'by': config.split.by}
+    'split': {'by': prepared.ordered_by}
     | {name: _counts(rows, side) for name, side in rows.split._asdict().items()},
     'text': {
       'vocabulary': len(prepared.vocabulary),

@@ -46,6 +46,9 @@ AUTO = {
 }
 POSITIVE = (
   'data.simulated_lines',
+  'seqgan.embedding',
+  'seqgan.hidden',
+  'seqgan.discriminator_embedding',
   'seqgan.batch',
   'seqgan.rows_per_epoch',
   'seqgan.discriminator_epochs',
@@ -54,6 +57,7 @@ POSITIVE = (
   'seqgan.rollouts',
   'seqgan.rollout_block',
   'detector.repetitions',
+  'detector.gru.hidden',
   'detector.gru.batch',
   'detector.gru.epochs',
   'detector.autoencoder.batch',
@@ -63,9 +67,11 @@ NOT_NEGATIVE = (
   'devices',
   'data.limit_lines',
   'text.kept_numbers',
+  'seqgan.init_std',
   'seqgan.mle_epochs',
   'seqgan.discriminator_rounds',
   'seqgan.rounds',
+  'seqgan.discriminator_l2',
   'detector.noise.variance',
   'detector.gru.patience',
   'detector.gru.rows_per_epoch',
@@ -80,7 +86,17 @@ SHARES = (
   'detector.gru.dropout',
   'detector.autoencoder.dropout',
 )
-ABOVE_ZERO = ('oversampler.temperature', 'oversampler.jaccard', 'oversampler.max_draws')
+ABOVE_ZERO = (
+  'oversampler.temperature',
+  'oversampler.jaccard',
+  'oversampler.max_draws',
+  'seqgan.generator_learning_rate',
+  'seqgan.clip_norm',
+  'seqgan.discriminator_learning_rate',
+  'detector.autoencoder.learning_rate',
+  'detector.gru.learning_rate',
+)
+SIZES = ('seqgan.filter_widths', 'seqgan.filters', 'detector.autoencoder.layers')
 # Shares of the paper: 5 % of all rows are not test rows, and so much of these trains.
 _PAPER_SHARE = 0.05
 _PAPER_TRAINS = {'openstack': 0.85}
@@ -143,9 +159,12 @@ def check_values(config: ml_collections.ConfigDict) -> None:
     ('at least 0', NOT_NEGATIVE, lambda value: value >= 0),
     ('above 0', ABOVE_ZERO, lambda value: value > 0),
     ('from 0 to 1', SHARES, lambda value: 0 <= value <= 1),
+    # NumPy, JAX and scikit-learn all take such a seed, and no two of these give JAX the same key.
+    ('from 0 to 4294967295', ('seed',), lambda value: 0 <= value < 2**32),
     # A shorter row has no room for a token and its end.
     ('at least 2', ('text.length',), lambda value: value >= 2),
     ('at least 1', ('oversampler.sets', 'oversampler.count'), lambda v: v is None or v >= 1),
+    ('whole numbers, each at least 1', SIZES, _are_sizes),
   )
   for meaning, names, holds in ranges:
     for name in names:
@@ -159,7 +178,7 @@ def check_values(config: ml_collections.ConfigDict) -> None:
     raise LogjaxError('--config.text.max_vocabulary must be at least 3: two tokens are special')
   if len(fields['seqgan.filter_widths']) != len(fields['seqgan.filters']):
     raise LogjaxError('seqgan.filter_widths and seqgan.filters must have equal lengths')
-  if min(fields['seqgan.filter_widths'], default=3) > 2:
+  if min(fields['seqgan.filter_widths']) > 2:
     raise LogjaxError(
       '--config.seqgan.filter_widths must have a width of 1 or 2: rows can be short'
     )
@@ -168,6 +187,10 @@ def check_values(config: ml_collections.ConfigDict) -> None:
       '--config.detector.autoencoder.loss=bce compares numbers from 0 to 1: '
       'set detector.autoencoder.scale=unit'
     )
+
+
+def _are_sizes(values: list) -> bool:
+  return bool(values) and all(isinstance(value, int) and value >= 1 for value in values)
 
 
 def flatten(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:

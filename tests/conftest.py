@@ -1,6 +1,8 @@
 """Every test sees 4 simulated CPU devices, and the shared logs where there are any."""
 
+import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,3 +28,16 @@ def shared_data() -> Path:
   if not folder.is_dir():
     pytest.skip(f'no real logs: {folder} does not exist (set LOGJAX_TEST_DATA)')
   return folder
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _compiled_programs_are_freed():
+  """Frees a module's compiled programs after it.
+
+  Each holds memory mappings, of which Linux allows a process 65,530: those of the whole suite are
+  more, and the compiler then crashes.
+  """
+  yield
+  if 'jax' in sys.modules:
+    sys.modules['jax'].clear_caches()
+    gc.collect()

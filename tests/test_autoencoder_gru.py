@@ -83,7 +83,9 @@ def fit(config, examples=EXAMPLES, leaks=frozenset(), repetitions=(SPLIT,), prog
 
 
 def score(config, detector, rows=SPLIT.test, examples=EXAMPLES, leaks=frozenset()):
-  return score_rows(config, leaks, detector, examples, rows, VOCABULARY, key=KEY)
+  return score_rows(
+    config, leaks, detector, examples, rows, VOCABULARY, key=KEY, progress=Progress()
+  )
 
 
 def flipped(rows: np.ndarray) -> Examples:

@@ -98,10 +98,17 @@ def test_an_honest_split_follows_the_time_and_not_the_file():
   assert [side.tolist() for side in split] == [order[:6], order[6:8], order[8:]]
 
 
-def test_one_unknown_time_leaves_the_order_of_the_file():
-  time = [5, 4, None, 3, 2, 1, 0, 9, 8, 7]
-  split = prepare_with(logs=make_logs(time=time)).split
-  assert np.concatenate(split).tolist() == list(range(10))
+def test_a_line_without_a_time_has_that_of_the_line_before_it():
+  time = [None, 14, None, 3, 2, 11, 10, 9, 8, 7]
+  prepared = prepare_with(logs=make_logs(time=time))
+  assert np.concatenate(prepared.split).tolist() == [4, 3, 9, 8, 7, 6, 5, 0, 1, 2]
+  assert prepared.ordered_by == 'time'
+
+
+def test_lines_without_any_time_stay_in_the_order_of_the_file():
+  prepared = prepare_with(logs=make_logs(time=[None] * 10))
+  assert np.concatenate(prepared.split).tolist() == list(range(10))
+  assert prepared.ordered_by == 'line'
 
 
 def test_a_random_split_partitions_the_rows_by_the_seed():

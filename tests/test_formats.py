@@ -16,6 +16,7 @@ from logjax.corpora.formats import (
   own_format,
   parse_blocks,
   write_rejected,
+  write_rejected_lines,
 )
 from logjax.corpora.labels import OPENSTACK_ABNORMAL_INSTANCES, LineLabels
 from logjax.corpora.reading import Block, read_blocks
@@ -261,6 +262,28 @@ def test_rejected_lines_are_written_as_tab_separated_text(tmp_path):
     'a.log\t3\tsay "3"\ufffd',
     '',
   ]
+
+
+def test_the_error_about_too_many_rejected_lines_carries_all_of_them(tmp_path):
+  blocks = [Block('a.log', 1, ['words', '1', '', '2']), Block('b.log', 1, ['3\t4'])]
+  with pytest.raises(LogjaxError) as raised:
+    parse_blocks(blocks, WORDS, **NOT_ONE)
+  assert raised.value.rejected.rows() == [
+    ('a.log', 2, '1'),
+    ('a.log', 4, '2'),
+    ('b.log', 1, '3\t4'),
+  ]
+  write_rejected_lines(raised.value.rejected, tmp_path / 'of_error.tsv')
+  write_rejected(parse_blocks(blocks, WORDS, **ANY), tmp_path / 'of_logs.tsv')
+  written = (tmp_path / 'of_error.tsv').read_text()
+  assert written == 'file\tline\ttext\na.log\t2\t1\na.log\t4\t2\nb.log\t1\t3\\t4\n'
+  assert written == (tmp_path / 'of_logs.tsv').read_text()
+
+
+def test_another_error_carries_no_rejected_lines():
+  with pytest.raises(LogjaxError) as raised:
+    parse([''])
+  assert raised.value.rejected is None
 
 
 # Limits.

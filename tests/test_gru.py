@@ -15,7 +15,7 @@ from configs import default
 from logjax.detectors.gru import (
   Classifier,
   GRUTrainer,
-  Rows,
+  FeatureRows,
   add_noise,
   distinct_examples,
   make_classifier,
@@ -34,13 +34,13 @@ def settings_of(**changes):
   return settings
 
 
-def draw_rows(count: int, distinct: int = 6, noisy: bool = False, seed: int = 0) -> Rows:
-  """Rows of a few distinct features, abnormal where the first of these is positive."""
+def draw_rows(count: int, distinct: int = 6, noisy: bool = False, seed: int = 0) -> FeatureRows:
+  """FeatureRows of a few distinct features, abnormal where the first of these is positive."""
   rng = np.random.default_rng(seed)
   table = rng.normal(size=(distinct, STEPS, CHANNELS)).astype(np.float32)
   index = rng.integers(0, distinct, count)
   number = 1000 + rng.permutation(count)
-  return Rows(table, index, table[index, 0, 0] > 0, np.full(count, noisy), number)
+  return FeatureRows(table, index, table[index, 0, 0] > 0, np.full(count, noisy), number)
 
 
 def make_trainer(noise_std: float = 0.0, devices: int = 1, **changes) -> GRUTrainer:
@@ -187,14 +187,14 @@ def test_a_noisy_row_has_one_score_in_whatever_company(noisy):
   rows = draw_rows(20, noisy=True)
   scores = trainer.score(params, rows)
   some = np.array([13, 4, 17])
-  part = Rows(rows.table, rows.index[some], *(x[some] for x in rows[2:]))
+  part = FeatureRows(rows.table, rows.index[some], *(x[some] for x in rows[2:]))
   np.testing.assert_array_equal(trainer.score(params, part), scores[some])
 
 
 @given(st.integers(1, 30), st.integers(1, 8), st.integers(0, 99))
 @hypothesis_settings(max_examples=20, deadline=None)
 def test_equal_rows_scored_once_have_the_scores_of_every_row(plain, count, distinct, seed):
-  """Rows marked as noisy are scored one by one; here the noise is none."""
+  """FeatureRows marked as noisy are scored one by one; here the noise is none."""
   trainer, params = plain
   rows = draw_rows(count, distinct, seed=seed)
   scores = trainer.score(params, rows)

@@ -22,6 +22,7 @@ from logjax.settings import (
   NOT_NEGATIVE,
   POSITIVE,
   SHARES,
+  SIZES,
   check_values,
   claim_workdir,
   flatten,
@@ -182,6 +183,7 @@ def test_a_wrong_choice_is_refused_by_name_and_every_right_one_is_taken(name):
     (NOT_NEGATIVE, (-1,), 0),
     (SHARES, (-0.1, 1.1), 0.5),
     (ABOVE_ZERO, (0, -1), 1),
+    (('seed',), (-1, 2**32), 2**32 - 1),
     (('text.length',), (1, 0), 2),
     (('oversampler.sets', 'oversampler.count'), (0, -1), 1),
   ],
@@ -193,6 +195,13 @@ def test_a_number_out_of_range_is_refused_by_name(names, wrong, right):
     for value in wrong:
       assert f'--config.{name}=' in message_of(resolve, set_to(name, kind(value)))
     check_values(set_to(name, kind(right)))
+
+
+@pytest.mark.parametrize('name', SIZES)
+def test_sizes_that_are_no_sizes_are_refused_by_name(name):
+  sizes = flatten(default.get_config().to_dict())[name]
+  for wrong in ((), (*sizes[1:], 0), (-1, *sizes[1:]), (*sizes[1:], 2.5), (*sizes[1:], 'a')):
+    assert f'--config.{name}=' in message_of(resolve, set_to(name, wrong))
 
 
 @pytest.mark.parametrize(
@@ -221,10 +230,19 @@ def test_every_checked_field_is_one_of_the_defaults_and_its_default_is_allowed()
   for schedule in default.SCHEDULES:
     config = default.get_config(schedule)
     fields = flatten(config.to_dict())
-    assert {*CHOICES, *AUTO, *POSITIVE, *NOT_NEGATIVE, *SHARES, *ABOVE_ZERO} <= set(fields)
+    numbers = {*POSITIVE, *NOT_NEGATIVE, *SHARES, *ABOVE_ZERO, *SIZES}
+    assert {*CHOICES, *AUTO, *numbers} <= set(fields)
     check_values(config)
     for name, choices in CHOICES.items():
       assert fields[name] in choices
+
+
+def test_every_size_and_learning_rate_is_checked():
+  fields = flatten(default.get_config().to_dict())
+  rates = {name for name in fields if name.endswith('learning_rate')}
+  sizes = {name for name in fields if name.rsplit('.', 1)[-1].endswith(('hidden', 'embedding'))}
+  assert len(rates) == len(sizes) == 4
+  assert rates <= set(ABOVE_ZERO) and sizes <= set(POSITIVE)
 
 
 def test_a_field_of_a_few_words_has_its_choices_checked():

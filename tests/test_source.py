@@ -135,6 +135,24 @@ def test_a_path_that_matches_nothing_is_named_with_the_working_directory(
   assert str(tmp_path) in str(error.value) and '\n' not in str(error.value)
 
 
+@pytest.mark.parametrize('field', ['path', 'manual_dir', 'data_dir', 'label_file'])
+def test_the_home_of_an_unknown_user_is_named_with_its_field(field, tmp_path):
+  fields = {field: '~no-such-user/x'}
+  if field == 'label_file':
+    log = _write(tmp_path / 'HDFS.log', FORMATS['hdfs'].example)
+    fields |= {'corpus': 'hdfs', 'path': str(log)}
+  with pytest.raises(LogjaxError) as error:
+    open_corpus(_config(**fields), 0, tmp_path)
+  assert str(error.value).startswith(f"data.{field} '~no-such-user/x' starts with a home folder")
+  assert '\n' not in str(error.value)
+
+
+def test_the_home_of_an_unknown_user_is_named_for_the_cache_folder(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(LogjaxError, match="^the cache folder '~no-such-user/x' starts with a home"):
+    open_corpus(_config(), 0, '~no-such-user/x')
+
+
 @pytest.mark.parametrize(
   ('fields', 'message'),
   [

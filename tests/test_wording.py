@@ -2,7 +2,7 @@
 
 import pytest
 
-from logjax.evaluation.wording import count, duration, number, percent, shown, verdict
+from logjax.evaluation.wording import count, duration, leaf, number, percent, shown, verdict
 
 RESULTS = {
   'test': {'abnormal': {'f1': 0.91711}, 'auprc': 0.94012},
@@ -55,6 +55,13 @@ def test_a_share_never_looks_like_all_or_nothing_unless_it_is():
 )
 def test_durations_read_as_people_say_them(seconds, text):
   assert duration(seconds) == text
+
+
+def test_a_number_that_nobody_measured_is_none_at_any_depth():
+  metrics = {'abnormal': {'f1': 0.5}, 'normal': None}
+  assert leaf(metrics, ('abnormal', 'f1')) == 0.5
+  for keys in (('abnormal', 'recall'), ('normal', 'f1'), ('auroc',), ('none', 'such')):
+    assert leaf(metrics, keys) is None
 
 
 def test_a_number_of_rows_shows_a_digit_only_where_it_is_a_mean():

@@ -52,6 +52,8 @@ class Prepared(NamedTuple):
     masked: the masked text of every group.
     vocabulary: fitted on the rows that the protocol allows.
     cut_share: share of lines that are longer than a row.
+    ordered_by: what put the rows in the order in which they were split: 'time', 'random', or
+      'line', the order of the files, where a file has no times.
   """
 
   examples: Examples
@@ -60,6 +62,7 @@ class Prepared(NamedTuple):
   masked: pl.Series
   vocabulary: Vocabulary
   cut_share: float
+  ordered_by: str
 
 
 def prepare(config: ml_collections.ConfigDict, leaks: frozenset[str], logs: Logs) -> Prepared:
@@ -79,14 +82,9 @@ def prepare(config: ml_collections.ConfigDict, leaks: frozenset[str], logs: Logs
       "'label', or data.label_file for HDFS"
     )
   abnormal = logs.frame['abnormal'].to_numpy()
-  time = logs.frame['time']
   shuffled = 'random_split' in leaks
-  order = splits.order_rows(
-    None if time.null_count() else time.to_numpy(),
-    len(abnormal),
-    shuffled=shuffled,
-    seed=config.seed,
-  )
+  time = line_times(logs.frame)
+  order = splits.order_rows(time, len(abnormal), shuffled=shuffled, seed=config.seed)
   split = splits.cut(order, config.split.train, config.split.valid)
   splits.check(split, abnormal, shuffled=shuffled)
 
@@ -107,13 +105,33 @@ def prepare(config: ml_collections.ConfigDict, leaks: frozenset[str], logs: Logs
   masked = pl.DataFrame({'group': texts.group, 'masked': texts.masked.gather(texts.index)})
   masked = masked.unique('group').sort('group')['masked']
   examples = Examples(inputs, abnormal, np.arange(len(abnormal)), texts.group)
-  return Prepared(examples, split, texts, masked, vocabulary, cut_share(texts, config.text.length))
+  return Prepared(
+    examples,
+    split,
+    texts,
+    masked,
+    vocabulary,
+    cut_share(texts, config.text.length),
+    'random' if shuffled else 'line' if time is None else 'time',
+  )
+
+
+def line_times(frame: pl.DataFrame) -> np.ndarray | None:
+  """Returns the time of every line, microseconds [L]; None where a file has no times at all.
+
+  A line whose own time cannot be read has that of the line before it in its file (the first ones
+  that of the line after them), so that a few such lines do not undo the order of all.
+  """
+  time = pl.col('time').forward_fill().backward_fill().over('file')
+  filled = frame.select(time)['time']
+  return None if filled.null_count() else filled.to_numpy()
 
 
 def masked_rows(vocabulary: Vocabulary, rows: np.ndarray) -> pl.Series:
   """Returns the masked text of token rows [N, T]; what was cut from a row is not in it."""
-  text = pl.DataFrame({'text': vocabulary.decode(rows)})
-  return text.select(masked_text(pl.col('text')))['text']
+  distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
+  text = pl.DataFrame({'text': vocabulary.decode(distinct)})
+  return text.select(masked_text(pl.col('text')))['text'].gather(inverse.reshape(-1))
 
 
 def add_generated(
@@ -133,7 +151,12 @@ def add_generated(
   """
   examples, split, count = prepared.examples, prepared.split, len(prepared.examples.inputs)
   texts = masked_rows(prepared.vocabulary, rows)
-  group = text_ids(texts, prepared.masked)
+  # Compared as the generator sees real rows: cut, and in the tokens of the vocabulary.
+  real = prepared.vocabulary.encode(prepared.texts.texts, rows.shape[1])
+  place = text_ids(texts, masked_rows(prepared.vocabulary, real))
+  group_of = np.zeros(len(real), np.int64)
+  group_of[prepared.texts.index] = examples.group
+  group = np.where(place < 0, -1, group_of[place])
   new = texts.filter(pl.Series(group < 0)).unique(maintain_order=True)
   group = np.where(group < 0, len(prepared.masked) + text_ids(texts, new), group)
   joined = Examples(

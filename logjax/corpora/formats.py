@@ -173,7 +173,8 @@ def parse_blocks(
 
   Raises:
     LogjaxError: when there is no line at all, when none fits, and when more than `max_rejected` do
-      not fit. All lines are read before, so that the share is the true one.
+      not fit. All lines are read before, so that the share is the true one, and the error carries
+      those that do not fit, for `write_rejected_lines`.
   """
   files: dict[str, int] = {}
   kept, rejected = [], []
@@ -199,7 +200,8 @@ def parse_blocks(
   )
   share = logs.rejected.height / (lines - notes['empty'])
   if share > max_rejected or not logs.frame.height:
-    raise LogjaxError(_complaint(logs, log_format, share, max_rejected))
+    complaint = _complaint(logs, log_format, share, max_rejected)
+    raise LogjaxError(complaint, rejected=_with_file_names(logs))
   return logs
 
 
@@ -280,14 +282,28 @@ def _complaint(logs: Logs, log_format: LogFormat, share: float, max_rejected: fl
 
 
 def write_rejected(logs: Logs, path: Path) -> None:
-  """Writes the lines that do not fit as file, line number and text, separated by tabs.
+  """Writes the lines of some logs that do not fit, as `write_rejected_lines` does."""
+  write_rejected_lines(_with_file_names(logs), path)
+
+
+def write_rejected_lines(rejected: pl.DataFrame, path: Path) -> None:
+  """Writes lines that do not fit as file, line number and text, separated by tabs.
 
   Control characters are written as escapes, so that a line stays a line.
+
+  Args:
+    rejected: file (its name), line and text, as a `LogjaxError` of `parse_blocks` carries them.
+    path: of the file to write.
   """
-  names = pl.Series('file', logs.files, dtype=pl.String)
-  logs.rejected.select(
-    _visible(pl.lit(names).gather(pl.col('file'))).alias('file'), 'line', _visible(pl.col('text'))
-  ).write_csv(path, separator='\t', quote_style='never')
+  rejected.select(_visible(pl.col('file')), 'line', _visible(pl.col('text'))).write_csv(
+    path, separator='\t', quote_style='never'
+  )
+
+
+def _with_file_names(logs: Logs) -> pl.DataFrame:
+  """The rejected lines with names of files in place of their indices."""
+  names = pl.lit(pl.Series('file', logs.files, dtype=pl.String))
+  return logs.rejected.with_columns(file=names.gather(pl.col('file')))
 
 
 def _visible(text: pl.Expr) -> pl.Expr:

@@ -70,7 +70,7 @@ def open_corpus(
     LogjaxError: when what the config names is not there, and as `parse_blocks` does.
   """
   log_format = _log_format(data)
-  cache_dir = Path(cache_dir).expanduser()
+  cache_dir = _expanded(cache_dir, 'the cache folder')
   origin, paths, blocks = _locate(data, seed, cache_dir, address, progress)
   logs = parse_blocks(
     blocks,
@@ -107,9 +107,10 @@ def _locate(
       f'data.corpus {data.corpus!r} needs log files: name them in --config.data.path'
     )
   archive = ARCHIVES[data.corpus]
-  data_dir = Path(data.data_dir).expanduser() if data.data_dir else cache_dir / 'tfds'
+  data_dir = _expanded(data.data_dir, 'data.data_dir') if data.data_dir else cache_dir / 'tfds'
   if data.manual_dir:
-    paths = find_logs(archive, Path(data.manual_dir).expanduser(), data_dir / 'unpacked')
+    folder = _expanded(data.manual_dir, 'data.manual_dir')
+    paths = find_logs(archive, folder, data_dir / 'unpacked')
     return 'manual', paths, prepared_blocks(data.corpus, paths, data_dir)
   if data.download:
     paths = download_logs(archive, data_dir / 'downloads', base=address, progress=progress)
@@ -125,11 +126,11 @@ def find_paths(text: str) -> tuple[Path, ...]:
   home folder.
 
   Raises:
-    LogjaxError: for a path or glob that matches nothing.
+    LogjaxError: for a path or glob that matches nothing, or that starts with an unknown home.
   """
   found: list[Path] = []
   for entry in filter(None, (part.strip() for part in text.split(','))):
-    path = Path(entry).expanduser()
+    path = _expanded(entry, 'data.path')
     if path.exists():
       found.append(path)
       continue
@@ -143,6 +144,16 @@ def find_paths(text: str) -> tuple[Path, ...]:
   if not found:
     raise LogjaxError(f'data.path {text!r} names no file')
   return tuple(dict.fromkeys(found))
+
+
+def _expanded(path: str | Path, name: str) -> Path:
+  """A path with the home folder in place of a `~` in front; `name` is what the user calls it."""
+  try:
+    return Path(path).expanduser()
+  except RuntimeError as error:
+    raise LogjaxError(
+      f'{name} {str(path)!r} starts with a home folder that is not known here: write it out'
+    ) from error
 
 
 def _simulated(corpus: str, lines: int, seed: int, folder: Path) -> tuple[Path, ...]:
@@ -169,7 +180,7 @@ def _line_labels(data: ConfigDict, folder: Path) -> LineLabels:
 
 def _label_file(data: ConfigDict, folder: Path) -> Path:
   if data.label_file:
-    return Path(data.label_file).expanduser()
+    return _expanded(data.label_file, 'data.label_file')
   for name in _LABEL_FILES:
     if (folder / name).is_file():
       return folder / name

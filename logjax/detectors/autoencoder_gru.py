@@ -3,6 +3,7 @@
 N rows, T tokens a row, U distinct rows, S x C features a row, R repetitions.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 from logjax.corpora.examples import Examples
 from logjax.corpora.splits import Split
 from logjax.detectors.autoencoder import fit_autoencoder, make_autoencoder, make_encode
-from logjax.detectors.gru import GRUTrainer, Rows
+from logjax.detectors.gru import FeatureRows, GRUTrainer
 from logjax.errors import LogjaxError
 from logjax.evaluation.metrics import best_f1_threshold
 from logjax.settings import write_json
@@ -110,6 +111,7 @@ def score_rows(
   vocabulary: int,
   *,
   key: jax.Array,
+  progress: Progress,
 ) -> np.ndarray:
   """Scores rows: the probability of being abnormal for every repetition, float32 [R, N].
 
@@ -123,6 +125,7 @@ def score_rows(
     rows: which to score, int [N].
     vocabulary: V.
     key: the one that `fit_detector` had, for the noise.
+    progress: told of every repetition.
   """
   _, noise_key, _ = jax.random.split(key, 3)
   settings = config.detector
@@ -133,7 +136,12 @@ def score_rows(
   table = (table - detector.mean) / detector.scale
   batch = _rows(examples, rows, table, index, noisy='noise_on_test' in leaks)
   trainer = _trainer(config, noise_key)
-  return np.stack([trainer.score(params, batch) for params in detector.classifiers])
+  scores = []
+  with progress.track('scoring', len(detector.classifiers)) as advance:
+    for params in detector.classifiers:
+      scores.append(trainer.score(params, batch))
+      advance()
+  return np.stack(scores)
 
 
 def noise_std(settings: ml_collections.ConfigDict) -> float:
@@ -150,7 +158,16 @@ def _trainer(config: ml_collections.ConfigDict, noise_key: jax.Array) -> GRUTrai
   )
 
 
-def _fit_autoencoders(config, leaks, examples, split, vocabulary, *, key, progress):
+def _fit_autoencoders(
+  config: ml_collections.ConfigDict,
+  leaks: frozenset[str],
+  examples: Examples,
+  split: Split,
+  vocabulary: int,
+  *,
+  key: jax.Array,
+  progress: Progress,
+) -> tuple[Any, Any]:
   """Trains the two networks, each on the training rows of its class."""
   settings = config.detector
   if settings.features == 'none':
@@ -177,7 +194,13 @@ def _fit_autoencoders(config, leaks, examples, split, vocabulary, *, key, progre
   return tuple(trained)
 
 
-def _features(encode, autoencoders, examples, rows, leaks):
+def _features(
+  encode: Callable,
+  autoencoders: tuple[Any, Any],
+  examples: Examples,
+  rows: np.ndarray,
+  leaks: frozenset[str],
+) -> tuple[np.ndarray, np.ndarray]:
   """Features of some rows: a table of distinct ones [U, S, C] and each row's place in it [N]."""
   distinct, index = np.unique(examples.inputs[rows], axis=0, return_inverse=True)
   table = encode(autoencoders, distinct)
@@ -189,7 +212,9 @@ def _features(encode, autoencoders, examples, rows, leaks):
   return routed, index + len(distinct) * examples.abnormal[rows]
 
 
-def _moments(settings, table, index):
+def _moments(
+  settings: ml_collections.ConfigDict, table: np.ndarray, index: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
   """Mean and deviation of each feature over the training rows, or 0 and 1."""
   if settings.scale == 'absolute':
     return np.zeros(table.shape[1:], np.float32), np.ones(table.shape[1:], np.float32)
@@ -201,8 +226,10 @@ def _moments(settings, table, index):
   return mean.astype(np.float32), scale.astype(np.float32)
 
 
-def _rows(examples, rows, table, index, *, noisy):
-  return Rows(table, index, examples.abnormal[rows], np.full(len(rows), noisy), rows)
+def _rows(
+  examples: Examples, rows: np.ndarray, table: np.ndarray, index: np.ndarray, *, noisy: bool
+) -> FeatureRows:
+  return FeatureRows(table, index, examples.abnormal[rows], np.full(len(rows), noisy), rows)
 
 
 def save_detector(folder: Path, detector: Detector) -> None:

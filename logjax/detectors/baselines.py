@@ -42,28 +42,8 @@ def tfidf_logistic_regression(
   Raises:
     LogjaxError: training rows of one class only, or without a single word.
   """
-  # Sorted, because the order of a group_by varies from run to run and would change the last bits.
-  pairs = (
-    pl.DataFrame({'text': _texts(train_texts), 'abnormal': pl.Series(train_abnormal, dtype=bool)})
-    .group_by('text', 'abnormal')
-    .len()
-    .sort('text', 'abnormal')
-  )
-  if pairs['abnormal'].n_unique() < 2:
-    kind = 'empty' if pairs.is_empty() else 'abnormal' if pairs['abnormal'][0] else 'normal'
-    raise LogjaxError(
-      f'TF-IDF with logistic regression needs both classes, and all {len(train_texts):,} training '
-      f'rows are {kind}: give a larger training share (config.split) or other files'
-    )
-  vectorizer = TfidfVectorizer(
-    lowercase=False, token_pattern=r'\S+', ngram_range=(1, 2), sublinear_tf=True
-  )
-  try:
-    vectorizer.fit(pairs['text'].unique(maintain_order=True))
-  except ValueError as error:
-    raise LogjaxError(
-      f'none of the {len(train_texts):,} training rows has a word: look at the masks (config.text)'
-    ) from error
+  pairs = _weighted_pairs(_texts(train_texts), pl.Series(train_abnormal, dtype=pl.Boolean))
+  vectorizer = _fit_vectorizer(pairs)
   model = LogisticRegression(class_weight='balanced', max_iter=10_000)
   model.fit(
     vectorizer.transform(pairs['text']),
@@ -78,6 +58,38 @@ def tfidf_logistic_regression(
   ]
   scored = distinct.with_columns(score=np.concatenate([np.empty(0), *scores]))
   return rows.join(scored, on='text', how='left', maintain_order='left')['score'].to_numpy()
+
+
+def _weighted_pairs(texts: pl.Series, abnormal: pl.Series) -> pl.DataFrame:
+  """The distinct pairs of text and abnormal of both classes, and how many rows (len) each has."""
+  # Sorted, because the order of a group_by varies from run to run and would change the last bits.
+  pairs = (
+    pl.DataFrame({'text': texts, 'abnormal': abnormal})
+    .group_by('text', 'abnormal')
+    .len()
+    .sort('text', 'abnormal')
+  )
+  if pairs['abnormal'].n_unique() < 2:
+    kind = 'empty' if pairs.is_empty() else 'abnormal' if pairs['abnormal'][0] else 'normal'
+    raise LogjaxError(
+      f'TF-IDF with logistic regression needs both classes, and all {len(texts):,} training '
+      f'rows are {kind}: give a larger training share (config.split) or other files'
+    )
+  return pairs
+
+
+def _fit_vectorizer(pairs: pl.DataFrame) -> TfidfVectorizer:
+  """Counts document frequencies over the distinct texts of the pairs."""
+  vectorizer = TfidfVectorizer(
+    lowercase=False, token_pattern=r'\S+', ngram_range=(1, 2), sublinear_tf=True
+  )
+  try:
+    return vectorizer.fit(pairs['text'].unique(maintain_order=True))
+  except ValueError as error:
+    rows = pairs['len'].sum()
+    raise LogjaxError(
+      f'none of the {rows:,} training rows has a word: look at the masks (config.text)'
+    ) from error
 
 
 def _texts(texts: pl.Series | Sequence[str]) -> pl.Series:

@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from logjax.detectors.autoencoder import drop_rate
 from logjax.layers import GRUCell
+from logjax.training.keys import numpy_generator
 from logjax.training.loop import Trained, fit, make_apply, make_validate
 from logjax.training.parallel import choose_devices, parallel, scan_steps
 from logjax.training.progress import Progress
@@ -46,8 +47,8 @@ class Classifier(nn.Module):
     return self.head(self.drop(h, deterministic=not training))
 
 
-class Rows(NamedTuple):
-  """Rows by their distinct features, since most lines repeat.
+class FeatureRows(NamedTuple):
+  """FeatureRows by their distinct features, since most lines repeat.
 
   Attributes:
     table: distinct features [U, S, C].
@@ -123,7 +124,13 @@ class GRUTrainer:
     return self._model.init(key, jnp.zeros(shape))['params']
 
   def fit(
-    self, train: Rows, valid: Rows, *, key: jax.Array, progress: Progress, repetition: int
+    self,
+    train: FeatureRows,
+    valid: FeatureRows,
+    *,
+    key: jax.Array,
+    progress: Progress,
+    repetition: int,
   ) -> Trained:
     """Trains one classifier; the key is consumed."""
     init_key, fit_key, valid_key = jax.random.split(key, 3)
@@ -143,7 +150,7 @@ class GRUTrainer:
       repetition=repetition,
     )
 
-  def score(self, params: Any, rows: Rows) -> np.ndarray:
+  def score(self, params: Any, rows: FeatureRows) -> np.ndarray:
     """Probability that each row is abnormal, float32 [N]; equal rows are computed once."""
     if rows.noisy.any():
       return self._score(params, _examples(rows, np.arange(len(rows.index))))
@@ -158,7 +165,7 @@ def _measure(logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
   return {'loss': loss, 'accuracy': (jnp.argmax(logits) == label).astype(jnp.float32)}
 
 
-def _examples(rows: Rows, index: np.ndarray) -> tuple[np.ndarray, ...]:
+def _examples(rows: FeatureRows, index: np.ndarray) -> tuple[np.ndarray, ...]:
   """Examples (features, abnormal, noisy, number) of some rows."""
   return (
     rows.table[rows.index[index]],
@@ -169,14 +176,17 @@ def _examples(rows: Rows, index: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def distinct_examples(
-  rows: Rows, most: int, key: jax.Array
+  rows: FeatureRows, most: int, key: jax.Array
 ) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-  """Returns distinct examples of at most `most` random rows (0 = all) and their counts."""
+  """Returns the distinct examples among the rows and how often each occurs.
+
+  Noisy rows are all distinct: then at most `most` random ones stand for all (0 = all).
+  """
   chosen = np.arange(len(rows.index))
-  if most and len(chosen) > most:
-    chosen = np.random.default_rng(jax.random.bits(key, (4,)).tolist()).permutation(chosen)[:most]
   if rows.noisy.any():
+    if most and len(chosen) > most:
+      chosen = numpy_generator(key).permutation(chosen)[:most]
     return _examples(rows, chosen), np.ones(len(chosen))
-  pairs = rows.index[chosen] * 2 + rows.abnormal[chosen]
+  pairs = rows.index * 2 + rows.abnormal
   _, first, counts = np.unique(pairs, return_index=True, return_counts=True)
   return _examples(rows, chosen[first]), counts

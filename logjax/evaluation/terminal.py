@@ -6,7 +6,7 @@ from typing import IO, Any
 import rich.console
 import rich.table
 
-from logjax.evaluation.wording import BASELINES, number, percent, verdict
+from logjax.evaluation.wording import BASELINES, leaf, number, percent, verdict
 
 _ROWS = (
   ('abnormal precision', ('abnormal', 'precision')),
@@ -31,7 +31,10 @@ def print_results(results: dict[str, Any], workdir: Path, file: IO[str] | None =
     workdir: of the run.
     file: where to; None for standard output.
   """
-  console = rich.console.Console(file=file, highlight=False, soft_wrap=True)
+  # Names are printed as they are: a folder may be called [x] or :x:, which rich would interpret.
+  console = rich.console.Console(
+    file=file, highlight=False, soft_wrap=True, markup=False, emoji=False
+  )
   baselines = results.get('baselines', {})
   repetitions = len(results['repetitions'])
   table = rich.table.Table(title=_title(results), title_justify='left')
@@ -40,9 +43,9 @@ def print_results(results: dict[str, Any], workdir: Path, file: IO[str] | None =
   for name in baselines:
     table.add_column(BASELINES[name], justify='right')
   for label, keys in _ROWS:
-    mean, std = _leaf(results['test'], keys), _leaf(results['test_std'], keys)
+    mean, std = leaf(results['test'], keys), leaf(results['test_std'], keys)
     spread = f' ± {std:.3f}' if std is not None else ''
-    cells = [number(_leaf(metrics, keys)) for metrics in baselines.values()]
+    cells = [number(leaf(metrics, keys)) for metrics in baselines.values()]
     table.add_row(label, number(mean) + spread, *cells)
   console.print(table)
   test = results['test']
@@ -62,9 +65,3 @@ def print_results(results: dict[str, Any], workdir: Path, file: IO[str] | None =
 def _title(results: dict[str, Any]) -> str:
   leaks = ', '.join(results['leaks'])
   return f'{results["protocol"]} protocol, ' + (f'leaks: {leaks}' if leaks else 'no leaks')
-
-
-def _leaf(metrics: dict[str, Any], keys: tuple[str, ...]) -> float | None:
-  for key in keys:
-    metrics = (metrics or {}).get(key)
-  return metrics

@@ -18,7 +18,7 @@ def verdict(results: Mapping[str, Any]) -> str:
     return 'No baseline was run beside the detector.'
   rival, clauses = BASELINES['tfidf_lr'], []
   for name, keys in (('abnormal F1', ('abnormal', 'f1')), ('AUPRC', ('auprc',))):
-    ours, theirs, deviation = (_leaf(metrics, keys) for metrics in (test, baseline, spread))
+    ours, theirs, deviation = (leaf(metrics, keys) for metrics in (test, baseline, spread))
     if ours is None or theirs is None:
       clauses.append(f'cannot be compared with {rival} by {name}, which is undefined')
     else:
@@ -72,7 +72,8 @@ def shown(text: str | None) -> str:
   return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + ' …'
 
 
-def _leaf(metrics: Mapping[str, Any], keys: tuple[str, ...]) -> float | None:
+def leaf(metrics: Mapping[str, Any], keys: tuple[str, ...]) -> float | None:
+  """The number that nested metrics have under some keys; None where one of them is missing."""
   value: Any = metrics
   for key in keys:
     value = (value or {}).get(key)

@@ -3,15 +3,17 @@
 n abnormal rows, G generated rows, T tokens a row.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
 import numpy as np
 import polars as pl
 
+from logjax.corpora.text import PAD, Vocabulary
 from logjax.errors import LogjaxError
 from logjax.oversamplers.resample import random_rows
 from logjax.oversamplers.seqgan.fit import Generators, fit_generators, make_generate, make_model
@@ -115,6 +117,11 @@ def oversample(
     )
     if kept.keep.sum() >= count:
       break
+  if kept.empty == len(drawn):
+    raise LogjaxError(
+      f'all {len(drawn):,} generated rows are empty: the generators learned nothing; raise '
+      'seqgan.mle_epochs or lower seqgan.generator_learning_rate, in a new workdir'
+    )
   made = drawn[kept.keep][:count]
   removed = {
     'equal_to_train': kept.equal_to_train,
@@ -123,7 +130,7 @@ def oversample(
   }
   repeated = drawn[:0]
   if settings.on_shortage == 'repeat' and len(made) < count:
-    again = drawn[~kept.keep & (drawn != 0).any(axis=1)]
+    again = drawn[~kept.keep & (drawn != PAD).any(axis=1)]
     repeated = again[np.arange(count - len(made)) % len(again)] if len(again) else again
   summary = _summary(settings.name, count, drawn, rows, masked, len(made), removed, len(repeated))
   return Oversampled(np.concatenate([made, repeated]), summary)
@@ -140,7 +147,16 @@ def _draw(
   return np.concatenate(parts)[:total]
 
 
-def _summary(name, count, drawn, rows, masked, kept=0, removed=None, repeated=0) -> dict:
+def _summary(
+  name: str,
+  count: int,
+  drawn: np.ndarray,
+  rows: np.ndarray,
+  masked: Callable[[np.ndarray], pl.Series],
+  kept: int = 0,
+  removed: dict[str, int] | None = None,
+  repeated: int = 0,
+) -> dict[str, Any]:
   """The part `oversampler` of results.json."""
   summary = {
     'name': name,
@@ -152,22 +168,49 @@ def _summary(name, count, drawn, rows, masked, kept=0, removed=None, repeated=0)
     'distinct_share': None,
     'novel_text_share': None,
   }
+  drawn = drawn[(drawn != PAD).any(axis=1)]  # an empty row is no text
   if len(drawn):
-    summary['distinct_share'] = len(np.unique(drawn, axis=0)) / len(drawn)
-    known = masked(rows).unique()
-    summary['novel_text_share'] = float((~masked(drawn).is_in(known.implode())).mean())
+    distinct, counts = np.unique(drawn, axis=0, return_counts=True)
+    summary['distinct_share'] = len(distinct) / len(drawn)
+    novel = ~masked(distinct).is_in(masked(rows).unique().implode()).to_numpy()
+    summary['novel_text_share'] = float(counts[novel].sum() / counts.sum())
   return summary
 
 
-def save_generators(folder: Path, generators: Generators) -> None:
-  """Saves trained generators: parameters with Orbax, vocabularies beside them."""
+def sample_rows(
+  config: ml_collections.ConfigDict, generators: Generators, count: int, *, key: jax.Array
+) -> np.ndarray:
+  """Samples `count` rows as the generators make them, empty ones left out: int32 [count, T].
+
+  Raises:
+    LogjaxError: when the generators make nothing but empty rows.
+  """
+  temperature = config.oversampler.temperature
+  length = config.text.length
+  generate = make_generate(config.seqgan, generators, length=length, temperature=temperature)
+  parts, have = [], 0
+  while have < count:
+    drawn = generate(jax.random.fold_in(key, len(parts)))
+    drawn = drawn[(drawn != PAD).any(axis=1)]
+    if not len(drawn):
+      raise LogjaxError('the generators make nothing but empty rows: train them for longer')
+    parts.append(drawn)
+    have += len(drawn)
+  return np.concatenate(parts)[:count]
+
+
+def save_generators(folder: Path, generators: Generators, vocabulary: Vocabulary) -> None:
+  """Saves trained generators with all it takes to read what they write."""
   folder.mkdir(parents=True, exist_ok=True)
+  (folder / 'vocabulary.json').write_text(json.dumps(vocabulary.tokens))
   np.savez(folder / 'sets.npz', tokens=generators.tokens, length=generators.length)
   save_params(folder / 'generators', generators.params)
 
 
-def restore_generators(folder: Path, settings: ml_collections.ConfigDict) -> Generators:
-  """Restores what `save_generators` saved.
+def restore_generators(
+  folder: Path, settings: ml_collections.ConfigDict
+) -> tuple[Generators, Vocabulary]:
+  """Restores what `save_generators` saved; the log is not needed.
 
   Raises:
     LogjaxError: when there is nothing or something else.
@@ -186,4 +229,5 @@ def restore_generators(folder: Path, settings: ml_collections.ConfigDict) -> Gen
     return model.generator.init(key, jax.numpy.zeros(settings.hidden), jax.numpy.int32(0))['params']
 
   like = jax.eval_shape(jax.vmap(init), jax.random.split(jax.random.key(0), len(tokens)))
-  return Generators(restore_params(folder / 'generators', like), tokens, length)
+  vocabulary = Vocabulary(tuple(json.loads((folder / 'vocabulary.json').read_text())))
+  return Generators(restore_params(folder / 'generators', like), tokens, length), vocabulary

@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from logjax.errors import LogjaxError
+from logjax.training.keys import numpy_generator
 from logjax.training.parallel import replicate, shard
 from logjax.training.progress import Progress
 from logjax.training.state import TrainState
@@ -85,7 +86,7 @@ def fit(
     LogjaxError: when training diverges.
   """
   shape = epoch_shape(rows, settings.rows_per_epoch, settings.batch)
-  order = np.random.default_rng(jax.random.bits(jax.random.fold_in(key, 0), (4,)).tolist())
+  order = numpy_generator(jax.random.fold_in(key, 0))
   state = replicate(state, devices)
   best, since = None, 0
   label = name.replace('_', ' ') + ''.join(f' {value + 1}' for value in tags.values())

@@ -88,6 +88,19 @@ class Progress:
       with self._plain(name, total) as advance:
         yield advance
 
+  def megabytes(self, name: str) -> Callable[[int, int], None]:
+    """Returns `advance(done, total)`, in bytes, which prints a line now and then."""
+    last = time.monotonic()
+
+    def advance(done: int, total: int) -> None:
+      nonlocal last
+      if done == total or time.monotonic() - last > _SECONDS_BETWEEN_LINES:
+        last = time.monotonic()
+        of = f' of {total / 1e6:,.0f}' if total else ''
+        self.say(f'{name}: {done / 1e6:,.0f}{of} MB')
+
+    return advance
+
   @contextlib.contextmanager
   def _plain(self, name: str, total: int) -> Iterator[Callable[..., None]]:
     """Prints a line at most every few seconds and one at the end, which may come early."""

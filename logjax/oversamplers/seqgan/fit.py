@@ -13,9 +13,11 @@ import ml_collections
 import numpy as np
 import optax
 
+from logjax.errors import LogjaxError
 from logjax.oversamplers.seqgan import train
 from logjax.oversamplers.seqgan.models import Discriminator, Generator
 from logjax.oversamplers.seqgan.sets import Sets, to_vocabulary
+from logjax.training.keys import numpy_generator
 from logjax.training.parallel import (
   choose_devices,
   parallel,
@@ -102,33 +104,60 @@ def fit_generators(
   return Generators(jax.tree.map(np.asarray, state.generator.params), sets.tokens, sets.length)
 
 
-def _maximum_likelihood(settings, model, state, sets, key, devices, progress):
+def _maximum_likelihood(
+  settings: ml_collections.ConfigDict,
+  model: train.SeqGAN,
+  state: train.SeqGANState,
+  sets: Sets,
+  key: jax.Array,
+  devices: int,
+  progress: Progress,
+) -> train.SeqGANState:
   """Line 1 of Algorithm 1."""
   step = parallel(scan_steps(train.make_mle_step(model)), devices)
   with progress.track('generator, maximum likelihood', settings.mle_epochs) as advance:
     for epoch in range(settings.mle_epochs):
       epoch_key = jax.random.fold_in(key, epoch)
-      generator = _numpy_generator(epoch_key)
+      generator = numpy_generator(epoch_key)
       drawn = np.stack([_epoch_of(rows, settings.rows_per_epoch, generator) for rows in sets.rows])
       state, metrics = _run_epoch(step, state, drawn, settings.batch, epoch_key, devices)
-      progress.measure(STAGES[0], epoch=epoch, **metrics)
+      progress.measure(STAGES[0], epoch=epoch, **_finite(metrics, STAGES[0], epoch))
       advance(f'loss {metrics["loss"]:.4f}')
   return state
 
 
-def _pretrain_discriminator(settings, state, update, key, progress):
+def _pretrain_discriminator(
+  settings: ml_collections.ConfigDict,
+  state: train.SeqGANState,
+  update: Callable,
+  key: jax.Array,
+  progress: Progress,
+) -> train.SeqGANState:
   """Line 3 of Algorithm 1."""
   with progress.track('discriminator, pretraining', settings.discriminator_rounds) as advance:
     for epoch in range(settings.discriminator_rounds):
       state, metrics = update(state, jax.random.fold_in(key, epoch))
-      progress.measure(STAGES[1], epoch=epoch, **metrics)
+      progress.measure(STAGES[1], epoch=epoch, **_finite(metrics, STAGES[1], epoch))
       advance(f'loss {metrics["loss"]:.4f} accuracy {metrics["accuracy"]:.3f}')
   return state
 
 
-def _adversarial(settings, model, state, update, key, devices, progress):
+def _adversarial(
+  settings: ml_collections.ConfigDict,
+  model: train.SeqGAN,
+  state: train.SeqGANState,
+  update: Callable,
+  key: jax.Array,
+  devices: int,
+  progress: Progress,
+) -> train.SeqGANState:
   """Lines 4 to 14 of Algorithm 1."""
   shape = (len(state.allowed), settings.batch, 2)
+  # The published code gives this phase an Adam of its own: the small gradients of the phase before
+  # would have left second moments that make the first policy-gradient steps far too large.
+  fresh = jax.vmap(model.generator_tx.init)(state.generator.params)
+  state = state.replace(generator=state.generator.replace(opt_state=fresh))
+  state = replicate(state, devices)
   step = parallel(train.make_generator_step(model, settings.rollout_block), devices)
   with progress.track('generator against discriminator', settings.rounds) as advance:
     for epoch in range(settings.rounds):
@@ -141,7 +170,7 @@ def _adversarial(settings, model, state, update, key, devices, progress):
       state = train.update_rollout_policy(state, settings.rollout_update)
       metrics = {name: float(np.mean(value)) for name, value in metrics.items()}
       metrics |= {f'discriminator_{name}': value for name, value in judged.items()}
-      progress.measure(STAGES[2], epoch=epoch, **metrics)
+      progress.measure(STAGES[2], epoch=epoch, **_finite(metrics, STAGES[2], epoch))
       advance(f'reward {metrics["reward"]:.4f} entropy {metrics["entropy"]:.3f}')
   return state
 
@@ -161,7 +190,7 @@ def _discriminator_round(
     drawn = sampler((state.generator.params, state.allowed), keys)
     generated = np.asarray(unshard(drawn, axis=1))
     for epoch_key in epoch_keys:
-      generator = _numpy_generator(epoch_key)
+      generator = numpy_generator(epoch_key)
       mixed, real = [], []
       for rows, fakes in zip(sets.rows, generated, strict=True):
         order = generator.permutation(2 * count)
@@ -174,9 +203,15 @@ def _discriminator_round(
   return update
 
 
-def _numpy_generator(key: jax.Array) -> np.random.Generator:
-  """A NumPy generator from a key, for shuffling on the host."""
-  return np.random.default_rng(jax.random.bits(key, (4,)).tolist())
+def _finite(metrics: dict[str, float], stage: str, epoch: int) -> dict[str, float]:
+  """Returns the metrics, or ends a phase that diverged with one line."""
+  broken = [f'{name} {value}' for name, value in metrics.items() if not np.isfinite(value)]
+  if broken:
+    raise LogjaxError(
+      f'{stage}: {broken[0]} in epoch {epoch + 1}: lower seqgan.generator_learning_rate or '
+      'seqgan.discriminator_learning_rate, in a new workdir'
+    )
+  return metrics
 
 
 def _epoch_of(rows: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
@@ -186,7 +221,9 @@ def _epoch_of(rows: np.ndarray, count: int, generator: np.random.Generator) -> n
   return rows[order[:count]]
 
 
-def _run_epoch(step, state, rows, batch, key, devices):
+def _run_epoch(
+  step: Callable, state: train.SeqGANState, rows: Any, batch: int, key: jax.Array, devices: int
+) -> tuple[train.SeqGANState, dict[str, float]]:
   """Runs a step over all batches of rows [K, S * B, ...]; metrics are means over the sets too."""
 
   def batches(x: np.ndarray) -> jax.Array:

@@ -50,13 +50,17 @@ def split_into_sets(
   if by == 'random':
     order = np.random.default_rng(seed).permutation(len(rows))
   elif by == 'text':
-    # Largest text first into the smallest set: sets as equal as whole texts allow.
-    members = [[] for _ in range(sets)]
-    texts, counts = np.unique(group, return_counts=True)
-    for text in texts[np.argsort(-counts, kind='stable')]:
-      smallest = min(members, key=lambda m: sum(map(len, m)))
-      smallest.append(np.flatnonzero(group == text))
-    return [np.concatenate(m) for m in members if m]
+    # Largest text first into the smallest set: sets as equal as whole texts allow. Ties go by
+    # first appearance among these rows, since the ids of groups depend on rows that are not here.
+    _, first, inverse, counts = np.unique(
+      group, return_index=True, return_inverse=True, return_counts=True
+    )
+    chosen, sizes = np.empty(len(counts), np.int64), np.zeros(sets, np.int64)
+    for text in np.lexsort((first, -counts)):
+      chosen[text] = np.argmin(sizes)
+      sizes[chosen[text]] += counts[text]
+    member = chosen[inverse]
+    return [part for k in range(sets) if len(part := np.flatnonzero(member == k))]
   return [part for part in np.array_split(order, sets) if len(part)]
 
 
