@@ -39,7 +39,7 @@ class Fitted(NamedTuple):
     parts = {'vocabulary': [np.array(vocabulary)], 'generated': self.rows.oversampled.rows}
     if self.run.config.oversampler.name == 'seqgan':
       folder = self.run.workdir / 'oversampler'
-      parts['generators'] = restore_generators(folder, self.run.config.seqgan)._asdict()
+      parts['generators'] = restore_generators(folder, self.run.config.seqgan)[0]._asdict()
     detector = self.detector
     return parts | {
       'autoencoders': detector.autoencoders,

@@ -16,6 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from configs import default
+from logjax.corpora.text import Vocabulary
 from logjax.errors import LogjaxError
 from logjax.oversamplers import oversample as oversample_module
 from logjax.oversamplers.oversample import (
@@ -113,8 +114,8 @@ def test_more_are_drawn_for_those_removed_and_each_removal_is_counted():
   assert (summary['requested'], summary['generated']) == (3, 6)
   assert (summary['kept'], summary['repeated']) == (3, 0)
   assert summary['removed'] == {'equal_to_train': 1, 'equal_to_each_other': 1, 'empty': 1}
-  assert summary['distinct_share'] == 5 / 6
-  assert summary['novel_text_share'] == 5 / 6  # the empty row's text is new, too
+  assert summary['distinct_share'] == 4 / 5  # the empty row is no text
+  assert summary['novel_text_share'] == 4 / 5
 
 
 def test_a_shortage_is_filled_with_removed_rows_in_their_order():
@@ -137,11 +138,9 @@ def test_a_shortage_can_stay_short():
 
 
 @pytest.mark.parametrize('on_shortage', ['repeat', 'short'])
-def test_a_generator_of_empty_rows_makes_nothing(on_shortage):
-  (rows, summary), _ = oversample_stream([EMPTY], 4, on_shortage=on_shortage)
-  assert rows.shape == (0, 3)
-  assert (summary['generated'], summary['kept'], summary['repeated']) == (8, 0, 0)
-  assert summary['removed']['empty'] == 8
+def test_a_generator_of_empty_rows_is_an_error(on_shortage):
+  with pytest.raises(LogjaxError, match='^all 8 generated rows are empty: the generators learned'):
+    oversample_stream([EMPTY], 4, on_shortage=on_shortage)
 
 
 @pytest.mark.parametrize(('max_draws', 'most'), [(1.0, 10), (2.0, 20), (3.5, 35), (0.1, 10)])
@@ -187,6 +186,7 @@ ROW = st.lists(st.sampled_from([0, 1, 3, 4, 5, 91]), min_size=3, max_size=3).map
 )
 @hypothesis_settings(max_examples=60, deadline=None)
 def test_all_counts_add_up(stream, count, block, similarity, on_shortage, max_draws):
+  stream = [B, *stream]  # a generator of empty rows alone is an error
   (rows, summary), drawn = oversample_stream(
     stream,
     count,
@@ -242,6 +242,7 @@ ROWS = np.array(
   [[1, 2, 3, 4, 0], [1, 2, 3, 0, 0], [1, 4, 3, 0, 0], [6, 7, 0, 0, 0], [7, 8, 7, 9, 0]], np.int32
 )
 GROUP = np.array([0, 0, 0, 1, 1])
+VOCABULARY = Vocabulary(tuple(f'token{i}' for i in range(10)))
 
 
 def tiny_config():
@@ -258,7 +259,7 @@ def fitted(tmp_path_factory):
     generators = fit_oversampler(
       tiny_config(), ROWS, GROUP, key=jax.random.key(0), progress=Progress()
     )
-  save_generators(folder, generators)
+  save_generators(folder, generators, VOCABULARY)
   return generators, folder
 
 
@@ -281,7 +282,8 @@ def test_trained_generators_make_rows_of_their_sets(fitted):
 def test_restored_generators_make_the_same_rows(fitted):
   generators, folder = fitted
   expected = generate_tiny(generators)
-  restored = restore_generators(folder, tiny_config().seqgan)
+  restored, vocabulary = restore_generators(folder, tiny_config().seqgan)
+  assert vocabulary == VOCABULARY
   rows, summary = generate_tiny(restored)
   np.testing.assert_array_equal(rows, expected.rows)
   assert summary == expected.summary
@@ -295,7 +297,7 @@ import jax
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_oversample import generate_tiny, restore_generators, tiny_config
-generators = restore_generators(Path(sys.argv[1]), tiny_config().seqgan)
+generators, _ = restore_generators(Path(sys.argv[1]), tiny_config().seqgan)
 print(json.dumps([jax.local_device_count(), generate_tiny(generators).rows.tolist()]))
 """
 

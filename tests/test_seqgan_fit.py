@@ -81,7 +81,7 @@ class Recorder:
   """Stands in for models and devices: notes what every step is given, and computes nothing."""
 
   def __init__(self, monkeypatch):
-    self.calls = []
+    self.calls, self.opt_states = [], []
     for make in ('make_mle_step', 'make_discriminator_step', 'make_generator_step'):
       monkeypatch.setattr(fit_module.train, make, lambda model, *_, name=make: name)
     monkeypatch.setattr(fit_module.train, 'create', self.create)
@@ -91,7 +91,7 @@ class Recorder:
     monkeypatch.setattr(fit_module, 'parallel_map', self.parallel_map)
 
   def create(self, model, allowed, key):
-    generator = TrainState(step=0, params={}, opt_state=())
+    generator = TrainState(step=0, params={'weight': jnp.zeros((2, 1))}, opt_state=())
     return SeqGANState(generator=generator, discriminator=(), rollout={}, allowed=allowed)
 
   def update_rollout_policy(self, state, rate):
@@ -102,6 +102,7 @@ class Recorder:
     def step(state, batch, keys):
       """Joins the devices' shares again."""
       axis = 1 if name == 'make_generator_step' else 2
+      self.opt_states.append((name, state.generator.opt_state))
       joined = batch if axis == 1 else jax.tree.map(np.asarray, unshard(batch, axis))
       self.calls.append((name, joined, np.asarray(jax.random.key_data(unshard(keys, axis)))))
       metrics = ('loss', 'accuracy', 'reward', 'entropy', 'tokens', 'gradient_norm')
@@ -123,6 +124,14 @@ class Recorder:
 @pytest.fixture
 def recorder(monkeypatch):
   return Recorder(monkeypatch)
+
+
+def test_the_adversarial_phase_begins_with_a_fresh_optimiser(recorder, tmp_path):
+  fit(settings_of(), adversarial=True, workdir=tmp_path)
+  before = [state for name, state in recorder.opt_states if name == 'make_mle_step']
+  first = next(state for name, state in recorder.opt_states if name == 'make_generator_step')
+  assert before[-1] == ()  # what the phase before left, here nothing
+  assert jax.tree.leaves(first) and all(not np.any(leaf) for leaf in jax.tree.leaves(first))
 
 
 def test_the_steps_follow_algorithm_1(recorder, tmp_path):

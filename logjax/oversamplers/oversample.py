@@ -131,7 +131,8 @@ def oversample(
   repeated = drawn[:0]
   if settings.on_shortage == 'repeat' and len(made) < count:
     again = drawn[~kept.keep & (drawn != PAD).any(axis=1)]
-    repeated = again[np.arange(count - len(made)) % len(again)] if len(again) else again
+    again = again if len(again) else made
+    repeated = again[np.arange(count - len(made)) % len(again)]
   summary = _summary(settings.name, count, drawn, rows, masked, len(made), removed, len(repeated))
   return Oversampled(np.concatenate([made, repeated]), summary)
 

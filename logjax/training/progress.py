@@ -23,7 +23,7 @@ class Progress:
   def __init__(self, workdir: Path | None = None):
     self._file = workdir / 'metrics.jsonl' if workdir else None
     self._console = rich.console.Console(
-      file=sys.stderr, highlight=False, soft_wrap=True, markup=False
+      file=sys.stderr, highlight=False, soft_wrap=True, markup=False, emoji=False
     )
     self.seconds: dict[str, float] = {}
 
