@@ -84,7 +84,7 @@ def text() -> ConfigDict:
   # when honest and keep with the paper, whose millions of distinct rows need them. A1
   text.numbers = 'auto'
   # With 'keep': how many distinct numbers and addresses stay tokens; the others are masked.
-  text.kept_numbers = 20_000
+  text.kept_numbers = 2_000
   # Words with two or more digits (r23, an343): 'mask', 'keep' or 'drop'. A1, [logjax] they name
   # single machines, which a detector should not learn by heart.
   text.identifiers = 'mask'
@@ -94,7 +94,7 @@ def text() -> ConfigDict:
   # Lower-case the message. A1, [keras]
   text.lowercase = True
   # Largest vocabulary, special tokens included; the rarest words become <unk>.
-  text.max_vocabulary = 50_000
+  text.max_vocabulary = 20_000
   return text
 
 
