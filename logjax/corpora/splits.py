@@ -96,8 +96,7 @@ def cut(order: np.ndarray, train: float, valid: float) -> Split:
 def redraw(split: Split, repetition: int, *, shuffled: bool, seed: int) -> Split:
   """Draws train and validation anew from their union, for one of the paper's repetitions.
 
-  Without `shuffled` the cut is chronological and there is only one: the split is returned as it
-  is, and repetitions differ by their random initial parameters alone.
+  Without `shuffled` the split is returned as it is, and repetitions differ by what else is random.
   """
   if not shuffled or repetition == 0:
     return split

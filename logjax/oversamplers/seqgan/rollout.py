@@ -4,9 +4,10 @@ For a sentence y_1..y_T and t < T, Q_t is the mean of D over N sentences that be
 and are finished by the rollout policy; Q_T is D of the sentence itself.
 
 No prefix is replayed: one teacher-forced scan keeps the policy's state and the discriminator's
-running maxima after every prefix. And no token is sampled that equation 4 does not need: a lane
-finishes the prefix of length t in T - t steps, then restarts from the kept state of the prefix of
-length T - t and finishes that in t steps. Every lane has T steps, whatever its t.
+running maxima after every prefix. And no step of a scan is masked: a lane finishes the prefix of
+length t in T - t steps, then restarts from the kept state of the prefix of length T - t and
+finishes that in t steps. Every lane has T steps, whatever its t. (A sentence that has ended goes on
+with padding, which is work for nothing.)
 
 T time, H hidden size, F filters, W widest filter, N rollouts, L lanes.
 """
