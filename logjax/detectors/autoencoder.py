@@ -129,9 +129,38 @@ def fit_autoencoder(
     progress: told of every epoch.
     name: of the stage in metrics.jsonl.
   """
-  length, loss, scale = rows.shape[1], settings.loss, settings.scale
-  model = make_autoencoder(settings, length, vocabulary)
+  model = make_autoencoder(settings, rows.shape[1], vocabulary)
   tx = optax.adam(settings.learning_rate)
+  example_loss, penalty, example_metrics = make_losses(settings, model, vocabulary)
+  init_key, fit_key = jax.random.split(key)
+  params = model.init(init_key, jnp.zeros(rows.shape[1]))['params']
+  devices = choose_devices(8, devices)
+  step = parallel(scan_steps(make_train_step(example_loss, tx, penalty)), devices)
+  distinct, counts = np.unique(valid, axis=0, return_counts=True)
+  return fit(
+    create_state(params, tx),
+    step,
+    lambda index: jnp.asarray(rows[index]),
+    len(rows),
+    make_validate(example_metrics, distinct, counts),
+    settings,
+    key=fit_key,
+    devices=devices,
+    progress=progress,
+    name=name,
+  )
+
+
+def make_losses(
+  settings: ml_collections.ConfigDict, model: Autoencoder, vocabulary: int
+) -> tuple[Callable, Callable, Callable]:
+  """Makes the loss of ONE row, the penalty of the parameters, and what validation measures.
+
+  Returns:
+    `(params, row, key) -> (loss, {})` with dropout, `params -> penalty`, and
+    `(params, row) -> {'loss', 'accuracy'}` without dropout.
+  """
+  loss, scale = settings.loss, settings.scale
   weight, on_kernel = settings.l1, settings.l1_on == 'kernel'
 
   def example_loss(params, row, key):
@@ -152,23 +181,7 @@ def fit_autoencoder(
     match = jnp.argmax(reconstruction(loss, output, x)) == jnp.argmax(x)
     return {'loss': value, 'accuracy': match.astype(jnp.float32)}
 
-  init_key, fit_key = jax.random.split(key)
-  params = model.init(init_key, jnp.zeros(length))['params']
-  devices = choose_devices(8, devices)
-  step = parallel(scan_steps(make_train_step(example_loss, tx, penalty)), devices)
-  distinct, counts = np.unique(valid, axis=0, return_counts=True)
-  return fit(
-    create_state(params, tx),
-    step,
-    lambda index: jnp.asarray(rows[index]),
-    len(rows),
-    make_validate(example_metrics, distinct, counts),
-    settings,
-    key=fit_key,
-    devices=devices,
-    progress=progress,
-    name=name,
-  )
+  return example_loss, penalty, example_metrics
 
 
 def make_encode(
