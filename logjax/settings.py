@@ -33,8 +33,8 @@ CHOICES = {
   'detector.gru.dropout_means': ('auto', 'drop', 'keep'),
   'detector.gru.monitor': ('loss', 'accuracy'),
 }
-# What 'auto' (or None) means: in the paper's protocol its literal reading, when honest one that lets
-# the detector learn (docs/paper.md has the measurements).
+# What 'auto' (or None) means: in the paper's protocol its literal reading, when honest one that
+# lets the detector learn (docs/paper.md has the measurements).
 AUTO = {
   'text.numbers': ('keep', 'mask'),
   'detector.threshold': ('half', 'valid_f1'),
