@@ -77,3 +77,8 @@ def test_a_log_line_keeps_its_tabs_shows_its_control_characters_and_is_cut():
   assert shown('a\tb\x00c\x1b[0m') == 'a\tb\\x00c\\x1b[0m'
   assert shown('x' * 1_000_000) == 'x' * 400 + ' …'
   assert shown(None) == ''
+
+
+def test_a_sum_that_rounding_keeps_from_1_is_shown_as_1():
+  assert number(1 - 1e-13) == '1.000'
+  assert number(1 - 1e-6) == '0.999999'

@@ -35,7 +35,8 @@ def number(value: float | None, digits: int = 3) -> str:
   if not isinstance(value, int | float):  # None, or what the template did not find
     return '–'
   text = f'{value:.{digits}f}'
-  while float(text) in (0, 1) and float(text) != value and digits < 12:
+  # What is closer than that differs by the rounding of sums alone.
+  while float(text) in (0, 1) and abs(float(text) - value) > 1e-9:
     digits += 1
     text = f'{value:.{digits}f}'
   return text
