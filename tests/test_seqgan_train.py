@@ -66,7 +66,6 @@ def make_model(generator_tx: optax.GradientTransformation) -> SeqGAN:
     discriminator_tx=optax.sgd(0.1),
     length=LENGTH,
     rollouts=ROLLOUTS,
-    rollout_update=0.0,
     discriminator_l2=0.2,
   )
 

@@ -38,7 +38,7 @@ _NUMBER = r'[-+]?\b\d+(?:\.\d+)*\b'
 _LETTER = r'[^\W\d]'
 # Two digits and a letter or underscore, in any order.
 _IDENTIFIER = rf'\b(?:{_LETTER}\w*\d\w*\d\w*|\d\w*{_LETTER}\w*\d\w*|\d\w*\d\w*{_LETTER}\w*)\b'
-_MASK = '<(?:uuid|ip|hex|path|num|id)>'
+_MASK = '|'.join(MASK_TOKENS)
 _WORD = r'[\p{L}\p{M}\p{N}_]+'
 _SIGN = r'[^\s\p{L}\p{M}\p{N}_]'
 # What the masked text does not distinguish: runs of numbers and addresses, masked or kept. They

@@ -44,7 +44,7 @@ def fit_oversampler(
   *,
   key: jax.Array,
   progress: Progress,
-) -> Callable[[int], np.ndarray] | Generators | None:
+) -> Generators | None:
   """Trains the generators of 'mle' or 'seqgan'; the other oversamplers have nothing to train.
 
   Args:
@@ -87,7 +87,8 @@ def oversample(
   Generated rows that are too similar to the given ones or to each other are removed and counted,
   and more are drawn, up to `max_draws` times `count`. Where that leaves too few, `on_shortage`
   decides: 'repeat' fills up with removed ones in the order in which they were generated, so that
-  each comes as often as the generator makes it; 'short' returns fewer.
+  each comes as often as the generator makes it (or with kept ones, where none was removed);
+  'short' returns fewer.
 
   Args:
     config: of the run, resolved.
@@ -99,6 +100,9 @@ def oversample(
 
   Returns:
     At most `count` rows.
+
+  Raises:
+    LogjaxError: when all generated rows are empty.
   """
   settings = config.oversampler
   if settings.name == 'none' or count <= 0:

@@ -65,7 +65,6 @@ def make_model(settings: ml_collections.ConfigDict, vocabulary: int, length: int
     discriminator_tx=optax.adam(settings.discriminator_learning_rate),
     length=length,
     rollouts=settings.rollouts,
-    rollout_update=settings.rollout_update,
     discriminator_l2=settings.discriminator_l2,
   )
 

@@ -52,7 +52,6 @@ class SeqGAN:
   discriminator_tx: optax.GradientTransformation
   length: int
   rollouts: int
-  rollout_update: float
   discriminator_l2: float
 
 
