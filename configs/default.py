@@ -141,7 +141,9 @@ def seqgan() -> ConfigDict:
   seqgan = ConfigDict()
   # Embedding size of the generator. [seqgan]
   seqgan.embedding = 32
-  # Hidden size of the generator's GRU. [paper]
+  # The generator's recurrent cell: 'gru' ([paper]) or 'lstm' ([seqgan]).
+  seqgan.cell = 'gru'
+  # Hidden size of that cell. [paper]
   seqgan.hidden = 30
   # Standard deviation of the generator's initial weights. [seqgan]
   seqgan.init_std = 0.1
@@ -168,9 +170,18 @@ def seqgan() -> ConfigDict:
   seqgan.d_steps = 5
   # Rollouts a prefix, N of equation 4. [seqgan]
   seqgan.rollouts = 16
-  # Sentences a set whose rollouts run together: bounds the memory. [logjax] 4 suits a CPU's cache;
-  # an accelerator wants the whole batch.
-  seqgan.rollout_block = 4
+  # Rollouts that run together on a device: bounds the memory. 0: as many as suit a CPU's cache
+  # (1,024) or an accelerator (16,384, untested). [logjax]
+  seqgan.rollout_block = 0
+  # Whether equal prefixes of a batch share their N rollouts. Each token's expected reward is the
+  # same; real alerts have few texts, and this saves nearly all of their rollouts. [logjax]
+  seqgan.share_equal_prefixes = True
+  # What rewards a token: 'discriminator' (equation 4, [paper]), or a control that knows nothing:
+  # 'constant' (1 / 2) or 'random' (uniform in [0, 1)). [logjax]
+  seqgan.reward = 'discriminator'
+  # What is subtracted from the rewards: 'none' ([paper]), their mean over the 'batch', or over
+  # the tokens of the batch at the same 'position'. [logjax]
+  seqgan.baseline = 'none'
   # r of beta <- r * beta + (1 - r) * theta after each round; 0 is beta <- theta. [paper]
   seqgan.rollout_update = 0.0
   # Embedding size of the discriminator. [seqgan]

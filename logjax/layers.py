@@ -54,3 +54,41 @@ class GRUCell(nn.Module):
     else:
       recurrent = (r * h) @ self.candidate
     return z * h + (1 - z) * jnp.tanh(projected[..., 2 * size :] + recurrent)
+
+
+class LSTMCell(nn.Module):
+  """One step of a long short-term memory, as in SeqGAN's published code.
+
+    i = sigmoid(W_i x + U_i h + b_i), likewise f and o
+    c' = f * c + i * tanh(W_c x + U_c h + b_c)
+    h' = o * tanh(c')
+
+  Kernels have the gates side by side in the order i, f, o, c. No constant is added to the forget
+  gate's bias.
+  """
+
+  hidden: int
+  kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
+  recurrent_init: nn.initializers.Initializer = nn.initializers.orthogonal()
+  bias_init: nn.initializers.Initializer = nn.initializers.zeros
+
+  def setup(self):
+    self.input = nn.Dense(4 * self.hidden, kernel_init=self.kernel_init, bias_init=self.bias_init)
+    shape = (self.hidden, 4 * self.hidden)
+    self.recurrent = self.param('recurrent', self.recurrent_init, shape)
+
+  def project(self, x: jax.Array) -> jax.Array:
+    """W x + b of all four gates: x [..., I] -> [..., 4H]."""
+    return self.input(x)
+
+  def __call__(
+    self, state: tuple[jax.Array, jax.Array], projected: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
+    """One step: (c [..., H], h [..., H]), projected [..., 4H] -> (c', h')."""
+    c, h = state
+    size = self.hidden
+    total = projected + h @ self.recurrent
+    gates = nn.sigmoid(total[..., : 3 * size])
+    i, f, o = jnp.split(gates, 3, axis=-1)
+    c = f * c + i * jnp.tanh(total[..., 3 * size :])
+    return c, o * jnp.tanh(c)

@@ -17,6 +17,9 @@ CHOICES = {
   'oversampler.sets_by': ('random', 'time', 'text'),
   'oversampler.similarity': ('none', 'exact', 'masked', 'jaccard'),
   'oversampler.on_shortage': ('repeat', 'short'),
+  'seqgan.cell': ('gru', 'lstm'),
+  'seqgan.reward': ('discriminator', 'constant', 'random'),
+  'seqgan.baseline': ('none', 'batch', 'position'),
   'detector.report': ('mean', 'last', 'best'),
   'detector.threshold': ('auto', 'half', 'valid_f1'),
   'detector.features': ('auto', 'own_class', 'both', 'errors', 'none'),
@@ -55,7 +58,6 @@ POSITIVE = (
   'seqgan.g_steps',
   'seqgan.d_steps',
   'seqgan.rollouts',
-  'seqgan.rollout_block',
   'detector.repetitions',
   'detector.gru.hidden',
   'detector.gru.batch',
@@ -71,6 +73,7 @@ NOT_NEGATIVE = (
   'seqgan.mle_epochs',
   'seqgan.discriminator_rounds',
   'seqgan.rounds',
+  'seqgan.rollout_block',
   'seqgan.discriminator_l2',
   'detector.noise.variance',
   'detector.gru.patience',
@@ -170,8 +173,6 @@ def check_values(config: ml_collections.ConfigDict) -> None:
     for name in names:
       if not holds(fields[name]):
         raise LogjaxError(f'--config.{name}={fields[name]} must be {meaning}')
-  if fields['seqgan.rollouts'] % 2:
-    raise LogjaxError('--config.seqgan.rollouts must be even: rollouts are run in pairs')
   if fields['seqgan.rows_per_epoch'] % fields['seqgan.batch']:
     raise LogjaxError('--config.seqgan.rows_per_epoch must be a multiple of seqgan.batch')
   if fields['text.max_vocabulary'] < 3:

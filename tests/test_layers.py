@@ -1,4 +1,4 @@
-"""The gated recurrent unit against the paper's equations 1 to 3, written out in NumPy."""
+"""The recurrent cells against their equations, written out in NumPy, and Flax's LSTM."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from logjax.layers import GRUCell
+from logjax.layers import GRUCell, LSTMCell
 
 HIDDEN, INPUT = 3, 2
 
@@ -123,3 +123,23 @@ def test_every_recurrent_matrix_is_initialised_on_its_own():
   for matrix in (gates[:, :4], gates[:, 4:]):
     np.testing.assert_allclose(matrix @ matrix.T, np.eye(4), atol=1e-5)
   assert np.abs(gates[:, :4] - gates[:, 4:]).max() > 1e-2
+
+
+def test_the_lstm_equals_flax_own_with_the_same_weights():
+  """Flax has one kernel a gate, and its bias with the recurrent one."""
+  rng = np.random.default_rng(2)
+  x, c, h = (rng.normal(size=n).astype(np.float32) for n in (INPUT, HIDDEN, HIDDEN))
+  kernel, bias, recurrent = (
+    rng.normal(size=shape).astype(np.float32)
+    for shape in ((INPUT, 4 * HIDDEN), 4 * HIDDEN, (HIDDEN, 4 * HIDDEN))
+  )
+  theirs = {}
+  for i, gate in enumerate('ifog'):
+    part = slice(i * HIDDEN, (i + 1) * HIDDEN)
+    theirs[f'i{gate}'] = {'kernel': kernel[:, part]}
+    theirs[f'h{gate}'] = {'kernel': recurrent[:, part], 'bias': bias[part]}
+  expected, _ = nn.LSTMCell(HIDDEN).apply({'params': theirs}, (c, h), x)
+  cell = LSTMCell(HIDDEN)
+  ours = {'params': {'input': {'kernel': kernel, 'bias': bias}, 'recurrent': recurrent}}
+  after = cell.apply(ours, (c, h), cell.apply(ours, x, method=cell.project))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), after, expected)

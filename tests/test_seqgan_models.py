@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from logjax.oversamplers.seqgan.models import Discriminator, Generator, window
+from logjax.oversamplers.seqgan.models import Discriminator, Generator, bands, window
 
 VOCABULARY, LENGTH = 6, 5
 PUBLISHED_WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
@@ -39,6 +39,11 @@ def test_the_published_discriminator_has_the_published_number_of_parameters():
   assert size_of(model.init, jnp.zeros(20, jnp.int32)) == 7_045_402
 
 
+def test_the_published_generator_has_the_published_number_of_parameters():
+  model = Generator(5000, 32, 32, cell='lstm')
+  assert size_of(model.init, model.start, jnp.int32(0)) == 333_320
+
+
 def test_the_generator_has_one_bias_a_gate():
   """Embedding, W and b of three gates, U of three gates, head."""
   model = Generator(1000, 32, 30)
@@ -55,22 +60,30 @@ def test_all_of_the_generator_is_drawn_from_one_normal_law():
     assert abs(leaf.std() - 0.1) < 0.1 * 4 / np.sqrt(2 * leaf.size)
 
 
-def test_a_generator_step_is_a_lookup_and_an_advance():
-  model = Generator(VOCABULARY, 3, 4)
-  h = jnp.arange(4.0)
+@pytest.mark.parametrize(('cell', 'gates'), [('gru', 3), ('lstm', 4)])
+def test_a_generator_step_is_a_lookup_and_an_advance(cell, gates):
+  model = Generator(VOCABULARY, 3, 4, cell=cell)
+  h = jax.tree.map(lambda x: x + jnp.arange(4.0), model.start)
   variables = draw_params(model.init, h, jnp.int32(0))
   inputs = model.apply(variables, method=model.inputs)
-  assert inputs.shape == (VOCABULARY, 12)
+  assert inputs.shape == (VOCABULARY, 4 * gates)
   for token in (0, 5):
     ours = model.apply(variables, h, inputs[token], method=model.advance)
     theirs = model.apply(variables, h, jnp.int32(token))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
-    assert ours[0].shape == (4,) and ours[1].shape == (VOCABULARY,)
+    assert jax.tree.map(jnp.shape, ours[0]) == jax.tree.map(jnp.shape, h)
+    assert ours[1].shape == (VOCABULARY,)
 
 
 @pytest.mark.parametrize(
   ('widths', 'filters'),
-  [((1,), (3,)), ((1, 2, 4), (2, 3, 1)), ((3,), (2,)), ((2, LENGTH), (1, 4))],
+  [
+    ((1,), (3,)),
+    ((1, 2, 4), (2, 3, 1)),
+    ((3,), (2,)),
+    ((2, LENGTH), (1, 4)),
+    ((2, 3, 4), (2, 1, 3)),
+  ],
 )
 def test_the_running_maxima_of_windows_equal_plain_convolutions(widths, filters):
   model = Discriminator(VOCABULARY, 3, widths, filters, dropout=0.0)
@@ -86,7 +99,7 @@ def test_the_running_maxima_of_windows_equal_plain_convolutions(widths, filters)
     def step(carry, token):
       recent, maxima = carry
       recent = jnp.concatenate([token[None], recent[:-1]])
-      maxima = jnp.maximum(maxima, window(tables, recent))
+      maxima = jnp.maximum(maxima, jnp.concatenate(window(tables, recent)))
       return (recent, maxima), maxima
 
     start = jnp.full(widest, VOCABULARY), jnp.full(sum(filters), -jnp.inf)
@@ -100,6 +113,19 @@ def test_the_running_maxima_of_windows_equal_plain_convolutions(widths, filters)
   ends = np.repeat(np.array(widths), filters)
   started = np.arange(1, LENGTH + 1)[:, None] >= ends
   np.testing.assert_array_equal(np.isfinite(running), np.broadcast_to(started, running.shape))
+
+
+@pytest.mark.parametrize(
+  ('widths', 'expected'),
+  [
+    ((3,), [(3,)]),
+    ((1, 2, 3), [(1, 2), (3,)]),
+    ((2, 3, 4, 5), [(2, 3, 4), (5,)]),
+    (PUBLISHED_WIDTHS, [(1, 2), (3, 4, 5, 6), (7, 8, 9, 10), (15, 20)]),
+  ],
+)
+def test_bands_have_widths_within_a_factor_of_two(widths, expected):
+  assert [tuple(widths[i] for i in band) for band in bands(widths)] == expected
 
 
 def test_a_convolution_by_hand():

@@ -162,7 +162,7 @@ def generator() -> tuple[Generator, dict]:
 
 def by_hand(params: dict, allowed: np.ndarray, sentence: list[int]) -> list[float]:
   """Log-probabilities of a sentence and its end from equations 1 to 3 and a softmax, in NumPy."""
-  cell = params['cell']
+  cell = params['recurrent']
   h, previous, logs = np.zeros(5), 0, []
   for token in sentence:
     x = params['embed']['embedding'][previous]

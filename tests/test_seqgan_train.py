@@ -19,6 +19,7 @@ from logjax.oversamplers.seqgan.sampling import (
   sample_sentence,
 )
 from logjax.oversamplers.seqgan.train import (
+  Rewards,
   SeqGAN,
   SeqGANState,
   create,
@@ -27,9 +28,10 @@ from logjax.oversamplers.seqgan.train import (
   make_generator_step,
   make_mle_step,
   make_sampler,
+  make_values,
   update_rollout_policy,
 )
-from logjax.training.parallel import parallel, parallel_map, scan_steps, shard, unshard
+from logjax.training.parallel import AXIS, parallel, parallel_map, scan_steps, shard, unshard
 from logjax.training.state import create_state
 
 DEVICES = (1, 2, 4)
@@ -58,14 +60,17 @@ def compile_quickly():
   jax.config.update('jax_disable_most_optimizations', False)
 
 
-def make_model(generator_tx: optax.GradientTransformation) -> SeqGAN:
+def make_model(
+  generator_tx: optax.GradientTransformation, cell: str = 'gru', **rewards: str
+) -> SeqGAN:
+  given = {'kind': 'discriminator', 'baseline': 'none', 'share_equal_prefixes': False} | rewards
   return SeqGAN(
-    generator=Generator(VOCABULARY, 3, 6, init_std=0.5),
+    generator=Generator(VOCABULARY, 3, 6, init_std=0.5, cell=cell),
     discriminator=Discriminator(VOCABULARY, 3, (1, 2, LENGTH), (2, 3, 2), dropout=0.25),
     generator_tx=generator_tx,
     discriminator_tx=optax.sgd(0.1),
     length=LENGTH,
-    rollouts=ROLLOUTS,
+    rewards=Rewards(rollouts=ROLLOUTS, block=4, **given),
     discriminator_l2=0.2,
   )
 
@@ -95,7 +100,7 @@ def program(step: str, devices: int):
   made = {
     'mle': lambda: make_mle_step(MODEL),
     'discriminator': lambda: make_discriminator_step(MODEL),
-    'generator': lambda: make_generator_step(MODEL, block=2),
+    'generator': lambda: make_generator_step(MODEL),
   }
   return parallel(made[step](), devices)
 
@@ -165,7 +170,7 @@ def test_the_policy_gradient_is_the_gradient_of_the_expected_reward():
   """Enumerates all sentences of V = 3, T = 3; Q is the exact mean of D after each prefix."""
   model = Generator(3, 2, 4, init_std=1.0)
   rng = np.random.default_rng(0)
-  shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(4), jnp.int32(0))['params']
+  shapes = jax.eval_shape(model.init, jax.random.key(0), model.start, jnp.int32(0))['params']
   params = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), shapes)
   sentences = np.array(
     [
@@ -270,7 +275,7 @@ def plain_generator_gradients(state: SeqGANState, keys: jax.Array):
   beta = make_policy(MODEL.generator, state.rollout, state.allowed)
   critic = make_critic(MODEL, state.discriminator.params)
   sentences = jax.vmap(lambda key: sample_sentence(policy, key, LENGTH))(keys[:, 0])
-  values = jax.vmap(lambda s, key: rewards(beta, critic, s, key, ROLLOUTS))(sentences, keys[:, 1])
+  values = rewards(beta, critic, sentences, keys[:, 1], rollouts=ROLLOUTS, block=4, share=False)
 
   def loss(params):
     policy = make_policy(MODEL.generator, params, state.allowed)
@@ -416,11 +421,104 @@ def test_maximum_likelihood_learns_a_corpus_of_three_sentences(state):
     assert hits.sum() > 0.95 and np.all(np.abs(hits - 1 / 3) < 0.1)
 
 
-def test_no_random_key_is_used_twice(state, monkeypatch):
-  # The checker takes it for a use of keys that a vmapped lax.map transposes them.
-  monkeypatch.setattr(jax.lax, 'map', lambda f, xs, batch_size: jax.vmap(f)(xs))
+def one_step(model: SeqGAN, state: SeqGANState, devices: int):
+  step = parallel(make_generator_step(model), devices, donate=False)
+  return step(state, None, shard(inputs_of('generator')[1], devices, 1))
+
+
+def sampled_by(state: SeqGANState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """A generator step's sentences, rewards, and which of their tokens count, [K, B, T] each."""
+  _, (sentences, values, _) = plain_generator_program()(state, inputs_of('generator')[1])
+  return sentences, values, np.cumsum(sentences == 0, axis=2) - (sentences == 0) == 0
+
+
+def gradient_for(state: SeqGANState, sentences, values):
+  """Gradient of equation 5 for given rewards, each set on its own."""
+
+  def loss(params, allowed, sentences, values):
+    policy = make_policy(MODEL.generator, params, allowed)
+    logs = jax.vmap(lambda s: log_probabilities(policy, s))(sentences)
+    return -jnp.sum(logs * values)
+
+  gradient = jax.jit(jax.vmap(jax.grad(loss)))
+  return gradient(state.generator.params, state.allowed, sentences, values)
+
+
+def test_a_constant_reward_is_one_half_of_the_likelihood_gradient(state):
+  sentences, _, _ = sampled_by(state)
+  expected = gradient_for(state, sentences, np.full(sentences.shape, 0.5, np.float32))
+  after, metrics = one_step(make_model(optax.sgd(1.0), kind='constant'), state, 2)
+  assert_close(difference(state.generator.params, after.generator.params), expected)
+  np.testing.assert_allclose(metrics['reward'], 0.5, rtol=1e-6)
+
+
+def test_random_rewards_are_uniform_and_the_same_on_any_number_of_devices(state):
+  model = make_model(optax.sgd(1.0), kind='random')
+  outcomes = [one_step(model, state, devices) for devices in (1, 4)]
+  assert_close(*outcomes)
+  values = jax.pmap(make_values(model), axis_name=AXIS, devices=jax.devices()[:1])(
+    None, np.zeros((1, SETS, 400, LENGTH), np.int32), draw_keys(1, SETS, 400)
+  )
+  assert values.shape == (1, SETS, 400, LENGTH)
+  assert 0 <= values.min() < 0.01 and 0.99 < values.max() < 1
+  np.testing.assert_allclose(values.mean(axis=(0, 1, 2)), 0.5, atol=0.06)
+
+
+@pytest.mark.parametrize('baseline', ['batch', 'position'])
+def test_baselines_are_means_over_the_whole_batch_on_any_number_of_devices(state, baseline):
+  sentences, values, inside = sampled_by(state)
+  axes = (1, 2) if baseline == 'batch' else 1
+  total = np.where(inside, values, 0).sum(axis=axes, keepdims=True)
+  means = total / np.maximum(inside.sum(axis=axes, keepdims=True), 1)
+  expected = gradient_for(state, sentences, values - means)
+  model = make_model(optax.sgd(1.0), baseline=baseline)
+  for devices in (1, 4):
+    after, metrics = one_step(model, state, devices)
+    assert_close(difference(state.generator.params, after.generator.params), expected, 1e-4)
+    # What is reported is the reward itself.
+    expected_reward = np.where(inside, values, 0).sum((1, 2)) / inside.sum((1, 2))
+    np.testing.assert_allclose(metrics['reward'], expected_reward, rtol=1e-5)
+
+
+@pytest.mark.parametrize('baseline', ['none', 'batch', 'position'])
+def test_baselines_by_hand(baseline):
+  values = np.array([[1.0, 2.0, 9.0], [3.0, 6.0, 2.0]])
+  inside = np.array([[True, True, False], [True, True, True]])
+  means = {'none': 0.0, 'batch': 14 / 5, 'position': np.array([2.0, 4.0, 2.0])}[baseline]
+  np.testing.assert_allclose(
+    losses.BASELINES[baseline](values, inside)[inside], (values - means)[inside], rtol=1e-6
+  )
+
+
+def test_shared_prefixes_are_the_same_on_any_number_of_devices(state):
+  """Equal prefixes are found across devices, though each samples its own sentences."""
+  model = make_model(optax.sgd(1.0), share_equal_prefixes=True)
+  outcomes = [one_step(model, state, devices) for devices in DEVICES]
+  for other in outcomes[1:]:
+    assert_close(other, outcomes[0])
+  own = one_step(MODEL, state, 1)
+  assert abs(own[1]['reward'] - outcomes[0][1]['reward']).max() > 1e-6
+
+
+def test_an_lstm_generator_takes_all_steps_on_any_number_of_devices():
+  model = make_model(optax.sgd(0.1), cell='lstm')
+  state = jax.jit(functools.partial(create, model))(ALLOWED, jax.random.key(0))
+  for step in ('mle', 'generator'):
+    made = {'mle': make_mle_step, 'generator': make_generator_step}[step](model)
+    batch, keys = inputs_of(step)
+    one, two = (
+      parallel(made, devices, donate=False)(
+        state, shard(batch, devices, 1), shard(keys, devices, 1)
+      )
+      for devices in (1, 2)
+    )
+    assert_close(one, two)
+    assert norm(difference(one[0].generator.params, state.generator.params)) > 1e-3
+
+
+def test_no_random_key_is_used_twice(state):
   pair = shard(draw_keys(SETS, BATCH, 2), 2, 1)
   single = shard(draw_keys(SETS, BATCH), 2, 1)
   with jax.debug_key_reuse(True):
     parallel_map(make_sampler(MODEL), 2)((state.generator.params, state.allowed), single)
-    parallel(make_generator_step(MODEL, block=2), 2, donate=False)(state, None, pair)
+    parallel(make_generator_step(MODEL), 2, donate=False)(state, None, pair)

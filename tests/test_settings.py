@@ -207,7 +207,7 @@ def test_sizes_that_are_no_sizes_are_refused_by_name(name):
 @pytest.mark.parametrize(
   ('changes', 'names'),
   [
-    ({'seqgan__rollouts': 3}, ['seqgan.rollouts', 'even']),
+    ({'seqgan__baseline': 'mean'}, ['seqgan.baseline', 'position']),
     ({'seqgan__rows_per_epoch': 100}, ['seqgan.rows_per_epoch', 'seqgan.batch']),
     ({'seqgan__filters': (64,)}, ['seqgan.filter_widths', 'seqgan.filters']),
     ({'seqgan__filter_widths': (3, 4), 'seqgan__filters': (8, 8)}, ['seqgan.filter_widths']),

@@ -231,7 +231,7 @@ def restore_generators(
   model = make_model(settings, tokens.shape[1], length)
 
   def init(key: jax.Array):
-    return model.generator.init(key, jax.numpy.zeros(settings.hidden), jax.numpy.int32(0))['params']
+    return model.generator.init(key, model.generator.start, jax.numpy.int32(0))['params']
 
   like = jax.eval_shape(jax.vmap(init), jax.random.split(jax.random.key(0), len(tokens)))
   vocabulary = Vocabulary(tuple(json.loads((folder / 'vocabulary.json').read_text())))

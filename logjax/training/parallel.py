@@ -34,6 +34,16 @@ def devices_of_step() -> int:
   return lax.axis_size(AXIS)
 
 
+def index_of_device() -> jax.Array:
+  """Returns which of the devices this is, from 0; only inside a parallel step."""
+  return lax.axis_index(AXIS)
+
+
+def gather_over_devices(tree: Any, axis: int) -> Any:
+  """Joins the devices' shares along `axis`, as `shard` divided it; only inside a parallel step."""
+  return lax.all_gather(tree, AXIS, axis=axis, tiled=True)
+
+
 def parallel(step: Callable, devices: int, *, donate: bool = True) -> Callable:
   """Runs `step(state, batch, keys) -> (state, metrics)` on several devices.
 

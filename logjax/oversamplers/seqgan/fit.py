@@ -55,7 +55,9 @@ def make_model(settings: ml_collections.ConfigDict, vocabulary: int, length: int
   ]
   widths, filters = zip(*fitting, strict=True)
   return train.SeqGAN(
-    generator=Generator(vocabulary, settings.embedding, settings.hidden, settings.init_std),
+    generator=Generator(
+      vocabulary, settings.embedding, settings.hidden, settings.init_std, settings.cell
+    ),
     discriminator=Discriminator(
       vocabulary, settings.discriminator_embedding, widths, filters, settings.discriminator_dropout
     ),
@@ -64,9 +66,20 @@ def make_model(settings: ml_collections.ConfigDict, vocabulary: int, length: int
     ),
     discriminator_tx=optax.adam(settings.discriminator_learning_rate),
     length=length,
-    rollouts=settings.rollouts,
+    rewards=train.Rewards(
+      kind=settings.reward,
+      rollouts=settings.rollouts,
+      block=settings.rollout_block or _default_block(),
+      share_equal_prefixes=settings.share_equal_prefixes,
+      baseline=settings.baseline,
+    ),
     discriminator_l2=settings.discriminator_l2,
   )
+
+
+def _default_block() -> int:
+  """Lanes whose logits stay in a CPU's cache, or enough of them to fill an accelerator."""
+  return 1_024 if jax.default_backend() == 'cpu' else 16_384
 
 
 def fit_generators(
@@ -157,7 +170,7 @@ def _adversarial(
   fresh = jax.vmap(model.generator_tx.init)(state.generator.params)
   state = state.replace(generator=state.generator.replace(opt_state=fresh))
   state = replicate(state, devices)
-  step = parallel(train.make_generator_step(model, settings.rollout_block), devices)
+  step = parallel(train.make_generator_step(model), devices)
   with progress.track('generator against discriminator', settings.rounds) as advance:
     for epoch in range(settings.rounds):
       round_key = jax.random.fold_in(key, epoch)

@@ -28,6 +28,25 @@ def policy_gradient(log_probs: jax.Array, rewards: jax.Array) -> jax.Array:
   return -jnp.sum(log_probs * jax.lax.stop_gradient(rewards))
 
 
+def _minus_batch_mean(values: jax.Array, inside: jax.Array) -> jax.Array:
+  return values - jnp.sum(values * inside) / jnp.sum(inside)
+
+
+def _minus_position_mean(values: jax.Array, inside: jax.Array) -> jax.Array:
+  return values - jnp.sum(values * inside, axis=0) / jnp.maximum(jnp.sum(inside, axis=0), 1)
+
+
+# What is subtracted from the rewards [B, T] of a batch, given which tokens are inside, bool [B, T]:
+# nothing ([seqgan], the paper), their mean, or the mean of those at the same position. Either
+# leaves the expected gradient as it is but for a factor 1 - 1 / n, for each of n rewards is in the
+# mean, and lowers its variance.
+BASELINES = {
+  'none': lambda values, inside: values,
+  'batch': _minus_batch_mean,
+  'position': _minus_position_mean,
+}
+
+
 def discriminator(logits: jax.Array, real: jax.Array) -> jax.Array:
   """Cross-entropy of the logits for (generated, real), [2], with `real` 0 or 1."""
   return optax.softmax_cross_entropy_with_integer_labels(logits, real.astype(jnp.int32))

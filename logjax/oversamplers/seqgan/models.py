@@ -5,43 +5,58 @@ is the start token, the padding, and the end of a sentence.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from logjax.layers import GRUCell
+from logjax.layers import GRUCell, LSTMCell
+
+CELLS = {'gru': GRUCell, 'lstm': LSTMCell}
 
 
 class Generator(nn.Module):
-  """The policy G: a GRU that predicts the next token (equations 1 to 3).
+  """The policy G: a recurrent network that predicts the next token (equations 1 to 3).
 
   The input of a step depends on one token only, so W x + b is computed once for the whole
   vocabulary (`inputs`) and looked up afterwards.
+
+  Attributes:
+    cell: 'gru' (the paper), whose state h is one array [H], or 'lstm' (SeqGAN), with two.
   """
 
   vocabulary: int
   embedding: int
   hidden: int
   init_std: float = 0.1
+  cell: str = 'gru'
 
   def setup(self):
     normal = nn.initializers.normal(self.init_std)
     self.embed = nn.Embed(self.vocabulary, self.embedding, embedding_init=normal)
-    self.cell = GRUCell(self.hidden, kernel_init=normal, recurrent_init=normal, bias_init=normal)
+    self.recurrent = CELLS[self.cell](
+      self.hidden, kernel_init=normal, recurrent_init=normal, bias_init=normal
+    )
     self.head = nn.Dense(self.vocabulary, kernel_init=normal, bias_init=normal)
 
+  @property
+  def start(self) -> Any:
+    """The state before the first token."""
+    zeros = jnp.zeros(self.hidden)
+    return (zeros, zeros) if self.cell == 'lstm' else zeros
+
   def inputs(self) -> jax.Array:
-    """Returns the projected input of every token, [V, 3H]."""
-    return self.cell.project(self.embed.embedding)
+    """Returns the projected input of every token, [V, gates * H]."""
+    return self.recurrent.project(self.embed.embedding)
 
-  def advance(self, h: jax.Array, projected: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """One step: h [H], projected [3H] -> h [H], logits of the next token [V]."""
-    h = self.cell(h, projected)
-    return h, self.head(h)
+  def advance(self, h: Any, projected: jax.Array) -> tuple[Any, jax.Array]:
+    """One step: state h, projected [gates * H] -> h, logits of the next token [V]."""
+    h = self.recurrent(h, projected)
+    return h, self.head(h[1] if self.cell == 'lstm' else h)
 
-  def __call__(self, h: jax.Array, token: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """One step: h [H], token [] -> h [H], logits of the next token [V]."""
+  def __call__(self, h: Any, token: jax.Array) -> tuple[Any, jax.Array]:
+    """One step: state h, token [] -> h, logits of the next token [V]."""
     return self.advance(h, self.inputs()[token])
 
 
@@ -53,6 +68,9 @@ class Discriminator(nn.Module):
   lag. `window` sums their rows for the window that ends at one token; the maximum over all windows,
   rectified, goes through a highway layer and a linear one. Sentences can thus be scored token by
   token, while they are sampled.
+
+  Filters are kept in bands of similar width, since a sum over lags is fast where all rows are
+  equally long: within a band the narrower filters are padded with zeros.
 
   Attributes:
     widths: of the convolutions, rising.
@@ -80,25 +98,29 @@ class Discriminator(nn.Module):
     self.drop = nn.Dropout(self.dropout)
     self.out = nn.Dense(2, kernel_init=narrow, bias_init=tenth)
 
-  def tables(self) -> list[jax.Array]:
-    """Returns for each lag l below the widest filter a table [V + 1, F].
+  def tables(self) -> list[list[jax.Array]]:
+    """Returns for each band, and each lag l below its widest filter, a table [V + 1, F_band].
 
     Row v has the responses to token v that many tokens before the end of a window: 0 for filters
     that do not reach so far. The last row stands for a place before the sentence: -inf for
     filters that do reach it.
     """
-    embedding = self.embed.embedding
-    tables = []
-    for lag in range(max(self.widths)):
-      parts = []
-      for width, kernel in zip(self.widths, self.kernels, strict=True):
-        if width > lag:
-          responses = embedding @ kernel[width - 1 - lag]
-          parts.append(jnp.pad(responses, ((0, 1), (0, 0)), constant_values=-jnp.inf))
-        else:
-          parts.append(jnp.zeros((self.vocabulary + 1, kernel.shape[2])))
-      tables.append(jnp.concatenate(parts, axis=1))
-    return tables
+    return [
+      [self._responses(band, lag) for lag in range(self.widths[band[-1]])]
+      for band in bands(self.widths)
+    ]
+
+  def _responses(self, band: Sequence[int], lag: int) -> jax.Array:
+    """The table of one lag, for the filters of a band."""
+    embedding, parts = self.embed.embedding, []
+    for i in band:
+      width, count = self.widths[i], self.filters[i]
+      if width > lag:
+        responses = embedding @ self.kernels[i][width - 1 - lag]
+        parts.append(jnp.pad(responses, ((0, 1), (0, 0)), constant_values=-jnp.inf))
+      else:
+        parts.append(jnp.zeros((self.vocabulary + 1, count)))
+    return jnp.concatenate(parts, axis=1)
 
   def score(self, maxima: jax.Array, training: bool = False) -> jax.Array:
     """From the windows' maxima [F] to the logits of (generated, real) [2]."""
@@ -125,15 +147,29 @@ def _uniform_around_zero(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float
   return jax.random.uniform(key, shape, dtype, -1.0, 1.0)
 
 
-def window(tables: Sequence[jax.Array], recent: jax.Array) -> jax.Array:
+def bands(widths: Sequence[int]) -> list[list[int]]:
+  """Groups the indices of rising widths: the widest of a band is at most twice the narrowest."""
+  groups: list[list[int]] = []
+  for i, width in enumerate(widths):
+    if groups and width <= 2 * widths[groups[-1][0]]:
+      groups[-1].append(i)
+    else:
+      groups.append([i])
+  return groups
+
+
+def window(tables: Sequence[Sequence[jax.Array]], recent: jax.Array) -> tuple[jax.Array, ...]:
   """Responses of all filters to the windows that end at the newest token.
 
   Args:
-    tables: as `Discriminator.tables`, W of them, [V + 1, F] each.
+    tables: as `Discriminator.tables`; each [V + 1, F_band], W of them in the widest band.
     recent: the last W tokens, newest first, int [W]; V where the sentence had not begun.
 
   Returns:
-    Responses without bias [F]; -inf for a window that would begin before the sentence.
+    For each band responses without bias [F_band]; -inf for a window that would begin before the
+    sentence.
   """
   # A gather of a whole row for each lag: four times as fast on a CPU as rows of unequal length.
-  return sum(table[token] for table, token in zip(tables, recent, strict=True))
+  return tuple(
+    sum(table[token] for table, token in zip(band, recent, strict=False)) for band in tables
+  )

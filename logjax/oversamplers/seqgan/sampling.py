@@ -18,15 +18,15 @@ class Policy(NamedTuple):
   """A generator ready to sample: functions and tables, nothing that is trained.
 
   Attributes:
-    advance: `(h [H], projected [3H]) -> (h [H], logits [V])`.
-    inputs: projected input of every token, [V, 3H].
-    start: the state before the first token, [H].
+    advance: `(h, projected [gates * H]) -> (h, logits [V])`; h is the recurrent state.
+    inputs: projected input of every token, [V, gates * H].
+    start: the state before the first token, as `Generator.start`.
     allowed: added to the logits, [V]: 0, or -inf for a token that this set does not have.
   """
 
   advance: Callable
   inputs: jax.Array
-  start: jax.Array
+  start: Any
   allowed: jax.Array
 
 
@@ -35,12 +35,12 @@ def make_policy(
 ) -> Policy:
   """Returns the policy of a generator; `temperature` divides its logits."""
 
-  def advance(h: jax.Array, projected: jax.Array) -> tuple[jax.Array, jax.Array]:
+  def advance(h: Any, projected: jax.Array) -> tuple[Any, jax.Array]:
     h, logits = generator.apply({'params': params}, h, projected, method=generator.advance)
     return h, logits / temperature
 
   inputs = generator.apply({'params': params}, method=generator.inputs)
-  return Policy(advance, inputs, jnp.zeros(generator.hidden), allowed)
+  return Policy(advance, inputs, generator.start, allowed)
 
 
 def sample_token(logits: jax.Array, uniform: jax.Array) -> jax.Array:
@@ -83,15 +83,15 @@ def _first_beyond(target: jax.Array, ends: jax.Array, weights: jax.Array) -> jax
 
 
 def next_token(
-  policy: Policy, h: jax.Array, token: jax.Array, uniform: jax.Array, first: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+  policy: Policy, h: Any, token: jax.Array, uniform: jax.Array, first: jax.Array
+) -> tuple[Any, jax.Array]:
   """Draws the token after `token` from the state before it.
 
   The end of a sentence is absorbing: after a padding, except as start token (`first`), only
   padding follows.
 
   Returns:
-    The new state [H] and the token [].
+    The new state and the token [].
   """
   h, logits = policy.advance(h, policy.inputs[token])
   drawn = sample_token(logits + policy.allowed, uniform)

@@ -5,6 +5,7 @@ vmapped over it. K sets, B batch, S steps, T time, V vocabulary, N rollouts.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,17 +13,28 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax import lax
 
 from logjax.oversamplers.seqgan import losses
 from logjax.oversamplers.seqgan.models import Discriminator, Generator
-from logjax.oversamplers.seqgan.rollout import Critic, rewards
+from logjax.oversamplers.seqgan.rollout import (
+  Critic,
+  action_values,
+  make_window_critic,
+  rollout_sums,
+)
 from logjax.oversamplers.seqgan.sampling import (
   is_inside,
   log_probabilities,
   make_policy,
   sample_sentence,
 )
-from logjax.training.parallel import sum_over_devices
+from logjax.training.parallel import (
+  devices_of_step,
+  gather_over_devices,
+  index_of_device,
+  sum_over_devices,
+)
 from logjax.training.state import TrainState, create_state, make_train_step
 
 
@@ -43,6 +55,25 @@ class SeqGANState(struct.PyTreeNode):
 
 
 @dataclasses.dataclass(frozen=True)
+class Rewards:
+  """How sampled tokens are rewarded.
+
+  Attributes:
+    kind: 'discriminator' (equation 4), or a control: 'constant' (1 / 2) or 'random' in [0, 1).
+    rollouts: N.
+    block: rollouts that run together on a device; bounds the memory.
+    share_equal_prefixes: whether equal prefixes of a batch share their rollouts.
+    baseline: what is subtracted, see `losses.BASELINES`.
+  """
+
+  kind: str
+  rollouts: int
+  block: int
+  share_equal_prefixes: bool
+  baseline: str
+
+
+@dataclasses.dataclass(frozen=True)
 class SeqGAN:
   """The models and optimisers: everything about SeqGAN that does not change in training."""
 
@@ -51,7 +82,7 @@ class SeqGAN:
   generator_tx: optax.GradientTransformation
   discriminator_tx: optax.GradientTransformation
   length: int
-  rollouts: int
+  rewards: Rewards
   discriminator_l2: float
 
 
@@ -66,8 +97,8 @@ def create(model: SeqGAN, allowed: jax.Array, key: jax.Array) -> SeqGANState:
 
   def one_set(key: jax.Array) -> tuple[TrainState, TrainState]:
     for_generator, for_discriminator = jax.random.split(key)
-    h, token = jnp.zeros(model.generator.hidden), jnp.int32(0)
-    generator = model.generator.init(for_generator, h, token)['params']
+    start, token = model.generator.start, jnp.int32(0)
+    generator = model.generator.init(for_generator, start, token)['params']
     sentence = jnp.zeros(model.length, jnp.int32)
     discriminator = model.discriminator.init(for_discriminator, sentence)['params']
     return (
@@ -137,40 +168,77 @@ def make_critic(model: SeqGAN, params: Any) -> Critic:
     logits = model.discriminator.apply(bound, maxima, method=model.discriminator.score)
     return jax.nn.softmax(logits)[1]
 
-  return Critic(tables, score)
+  return make_window_critic(tables, score)
 
 
-def make_generator_step(model: SeqGAN, block: int) -> Callable:
+def make_values(model: SeqGAN) -> Callable:
+  """Makes `(state, sentences [K, B, T], keys [K, B]) -> Q [K, B, T]`, for a parallel step.
+
+  All devices are given all sentences, do a share of the N rollouts of each, and end with the same
+  values. Equal prefixes are thus found wherever they are, and the work is divided evenly.
+  """
+  rewards = model.rewards
+
+  def of_rollouts(state: SeqGANState, sentences: jax.Array, keys: jax.Array) -> jax.Array:
+    each = -(-rewards.rollouts // devices_of_step())
+    numbers = index_of_device() * each + jnp.arange(each)
+
+    def one_set(xs):
+      state, sentences, keys = xs
+      beta = make_policy(model.generator, state.rollout, state.allowed)
+      critic = make_critic(model, state.discriminator.params)
+      return rollout_sums(
+        beta,
+        critic,
+        sentences,
+        keys,
+        numbers,
+        rollouts=rewards.rollouts,
+        block=rewards.block,
+        share=rewards.share_equal_prefixes,
+      )
+
+    # Sets in turn, not vmapped: each then stops as soon as its own sentences are finished.
+    sums, whole = lax.map(one_set, (state, sentences, keys))
+    finish = functools.partial(
+      action_values, rollouts=rewards.rollouts, share=rewards.share_equal_prefixes
+    )
+    return jax.vmap(finish)(sentences, sum_over_devices(sums), whole)
+
+  def constant(state: SeqGANState, sentences: jax.Array, keys: jax.Array) -> jax.Array:
+    del state, keys
+    return jnp.full(sentences.shape, 0.5)
+
+  def random(state: SeqGANState, sentences: jax.Array, keys: jax.Array) -> jax.Array:
+    del state
+    uniform = jax.vmap(jax.vmap(lambda key: jax.random.uniform(key, sentences.shape[2:])))
+    return uniform(keys)
+
+  return {'discriminator': of_rollouts, 'constant': constant, 'random': random}[rewards.kind]
+
+
+def make_generator_step(model: SeqGAN) -> Callable:
   """Makes the policy-gradient step: sample, roll out, reward, update (equations 4 to 6).
 
   Its batch is empty (the generators make their own), its keys are [K, B, 2].
-
-  Args:
-    model: models and optimisers.
-    block: sentences whose rollouts run together; bounds the memory.
   """
+  values_of = make_values(model)
+  subtract_baseline = losses.BASELINES[model.rewards.baseline]
 
-  def one_set(state: SeqGANState, keys: jax.Array):
-    allowed = state.allowed
-    policy = make_policy(model.generator, state.generator.params, allowed)
-    beta = make_policy(model.generator, state.rollout, allowed)
-    critic = make_critic(model, state.discriminator.params)
-    sentences = jax.vmap(lambda key: sample_sentence(policy, key, model.length))(keys[:, 0])
-    values = jax.lax.map(
-      lambda xs: rewards(beta, critic, *xs, model.rollouts),
-      (sentences, keys[:, 1]),
-      batch_size=block,
-    )
+  def sample(state: SeqGANState, keys: jax.Array) -> jax.Array:
+    policy = make_policy(model.generator, state.generator.params, state.allowed)
+    return jax.vmap(lambda key: sample_sentence(policy, key, model.length))(keys)
 
+  def update(state: SeqGANState, sentences: jax.Array, values: jax.Array):
     def loss(params):
-      policy = make_policy(model.generator, params, allowed)
+      policy = make_policy(model.generator, params, state.allowed)
       logs = jax.vmap(lambda s: log_probabilities(policy, s))(sentences)
       return jnp.sum(jax.vmap(losses.policy_gradient)(logs, values)), logs
 
     gradients, logs = jax.grad(loss, has_aux=True)(state.generator.params)
-    inside = jax.vmap(is_inside)(sentences)
-    gradients, logs, rewarded, tokens, count = sum_over_devices(
-      (gradients, logs.sum(), (values * inside).sum(), inside.sum(), len(sentences))
+    tokens = jax.vmap(is_inside)(sentences).sum()
+    gradients, logs, tokens, count = sum_over_devices(
+      (gradients, logs.sum(), tokens, len(sentences))
     )
     updates, opt_state = model.generator_tx.update(
       gradients, state.generator.opt_state, state.generator.params
@@ -181,7 +249,6 @@ def make_generator_step(model: SeqGAN, block: int) -> Callable:
       opt_state=opt_state,
     )
     metrics = {
-      'reward': rewarded / tokens,
       'entropy': -logs / tokens,
       'tokens': tokens / count,
       'gradient_norm': optax.tree.norm(gradients),
@@ -190,7 +257,17 @@ def make_generator_step(model: SeqGAN, block: int) -> Callable:
 
   def step(state: SeqGANState, batch: Any, keys: jax.Array):
     del batch
-    generator, metrics = jax.vmap(one_set)(state, keys)
+    mine = jax.vmap(sample)(state, keys[:, :, 0])
+    sentences, reward_keys = gather_over_devices((mine, keys[:, :, 1]), axis=1)
+    values = values_of(state, sentences, reward_keys)
+    inside = jax.vmap(jax.vmap(is_inside))(sentences)
+    # Every device has the same values; only their sum tells `pmap` so.
+    reward = sum_over_devices((values * inside).sum((1, 2)) / inside.sum((1, 2)))
+    values = jax.vmap(subtract_baseline)(values, inside)
+    share = mine.shape[1]
+    values = lax.dynamic_slice_in_dim(values, index_of_device() * share, share, axis=1)
+    generator, metrics = jax.vmap(update)(state, mine, values)
+    metrics['reward'] = reward / devices_of_step()
     return state.replace(generator=generator), metrics
 
   return step
