@@ -11,13 +11,8 @@ from compiling import compiled_fast
 
 from configs import default
 from logjax.oversamplers.seqgan import fit as fit_module
-from logjax.oversamplers.seqgan.fit import (
-  STAGES,
-  Generators,
-  fit_generators,
-  make_generate,
-  make_model,
-)
+from logjax.oversamplers.seqgan.fit import STAGES, fit_generators
+from logjax.oversamplers.seqgan.generators import Generators, make_generate, make_model
 from logjax.oversamplers.seqgan.sets import make_sets
 from logjax.oversamplers.seqgan.train import SeqGANState
 from logjax.training.parallel import unshard
@@ -56,7 +51,7 @@ def settings_of(**changes):
   return settings
 
 
-def fit(settings, *, adversarial, devices=0, workdir=None, sets=SETS) -> Generators:
+def fit(settings, *, adversarial, devices=0, workdir=None, sets=SETS, **hooks) -> Generators:
   return fit_generators(
     settings,
     sets,
@@ -64,6 +59,7 @@ def fit(settings, *, adversarial, devices=0, workdir=None, sets=SETS) -> Generat
     key=jax.random.key(0),
     devices=devices,
     progress=Progress(workdir),
+    **hooks,
   )
 
 
@@ -306,3 +302,36 @@ def test_playing_against_the_discriminator_changes_the_generators(played):
   ):
     assert len(leaf) == 2 and not np.allclose(leaf[0], leaf[1])
     assert all(np.abs(leaf[k] - before[k]).max() > 1e-5 for k in (0, 1))
+
+
+@pytest.fixture(scope='module')
+def watched(tmp_path_factory):
+  """A run of two rounds and the states that its watcher copied: {(stage, epoch): state}."""
+  workdir, states = tmp_path_factory.mktemp('watched'), {}
+
+  def watch(stage, epoch, state):
+    states[stage, epoch] = jax.tree.map(np.array, state)
+
+  settings = settings_of(mle_epochs=2, discriminator_epochs=1, g_steps=1, rounds=2)
+  generators = fit(settings, adversarial=True, devices=2, workdir=workdir, watch=watch)
+  return settings, generators, workdir, states
+
+
+def test_every_epoch_is_watched(watched):
+  assert list(watched[3]) == [
+    (STAGES[0], 0),
+    (STAGES[0], 1),
+    (STAGES[1], 0),
+    (STAGES[2], 0),
+    (STAGES[2], 1),
+  ]
+
+
+@pytest.mark.parametrize('stop', [(STAGES[0], 0), (STAGES[1], 0), (STAGES[2], 0)])
+def test_training_goes_on_from_a_watched_state_as_if_it_had_not_stopped(watched, stop):
+  settings, generators, workdir, states = watched
+  measured = read(workdir)
+  start = (*stop, states[stop])
+  again = fit(settings, adversarial=True, devices=2, workdir=workdir, start=start)
+  jax.tree.map(np.testing.assert_array_equal, again.params, generators.params)
+  assert read(workdir) == measured

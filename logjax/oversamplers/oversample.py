@@ -16,7 +16,8 @@ import polars as pl
 from logjax.corpora.text import PAD, Vocabulary
 from logjax.errors import LogjaxError
 from logjax.oversamplers.resample import random_rows
-from logjax.oversamplers.seqgan.fit import Generators, fit_generators, make_generate, make_model
+from logjax.oversamplers.seqgan.fit import fit_generators
+from logjax.oversamplers.seqgan.generators import Generators, make_generate, make_model
 from logjax.oversamplers.seqgan.sets import make_sets, split_into_sets
 from logjax.oversamplers.similarity import remove_similar
 from logjax.training.checkpoint import restore_params, save_params

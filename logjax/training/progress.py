@@ -38,13 +38,22 @@ class Progress:
     yield
     self.seconds[name] = round(time.monotonic() - start, 3)
 
-  def forget(self, *stages: str) -> None:
-    """Drops the lines of some stages from metrics.jsonl, before they are run again."""
+  def forget(self, *stages: str, kept: int = 0) -> None:
+    """Drops the lines of some stages from metrics.jsonl, before they are run again.
+
+    Args:
+      stages: which; those after `kept` epochs of the first one are dropped.
+      kept: how many epochs of the first stage stay.
+    """
     if self._file is None or not self._file.exists():
       return
     lines = self._file.read_text().splitlines()
-    kept = [line for line in lines if _stage_of(line) not in (None, *stages)]
-    self._file.write_text(''.join(f'{line}\n' for line in kept))
+    stay = [
+      line
+      for line, (stage, epoch) in zip(lines, map(_stage_of, lines), strict=True)
+      if stage not in (None, *stages) or (stage == stages[0] and epoch < kept)
+    ]
+    self._file.write_text(''.join(f'{line}\n' for line in stay))
 
   def measure(self, stage: str, **values: float) -> None:
     """Appends one line to metrics.jsonl."""
@@ -124,9 +133,10 @@ class Progress:
       say(f'{time.monotonic() - begin:.0f} s')
 
 
-def _stage_of(line: str) -> str | None:
-  """The stage of a line of metrics.jsonl; None for one that a killed run left unfinished."""
+def _stage_of(line: str) -> tuple[str | None, int]:
+  """The stage and epoch of a line of metrics.jsonl; None for one that a killed run left half."""
   try:
-    return json.loads(line)['stage']
+    values = json.loads(line)
+    return values['stage'], values.get('epoch', 0)
   except json.JSONDecodeError:
-    return None
+    return None, 0

@@ -1,4 +1,4 @@
-"""SeqGAN's Algorithm 1 on the sets of a corpus: phases, epochs, and sampling many rows.
+"""SeqGAN's Algorithm 1 on the sets of a corpus: phases and epochs.
 
 K sets, B batch, S steps, T time.
 """
@@ -11,12 +11,11 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import optax
 
 from logjax.errors import LogjaxError
 from logjax.oversamplers.seqgan import train
-from logjax.oversamplers.seqgan.models import Discriminator, Generator
-from logjax.oversamplers.seqgan.sets import Sets, to_vocabulary
+from logjax.oversamplers.seqgan.generators import Generators, make_model
+from logjax.oversamplers.seqgan.sets import Sets
 from logjax.training.keys import numpy_generator
 from logjax.training.parallel import (
   choose_devices,
@@ -32,54 +31,24 @@ from logjax.training.progress import Progress
 STAGES = ('generator_mle', 'discriminator_pretrain', 'adversarial')
 
 
-class Generators(NamedTuple):
-  """Trained generators.
+class Phase(NamedTuple):
+  """A phase of Algorithm 1.
 
   Attributes:
-    params: leading axis K.
-    tokens: the vocabulary's id of every local id, int32 [K, V].
-    length: T of their sentences.
+    stage: its name in metrics.jsonl.
+    title: its name for people.
+    epochs: how many it has.
+    begin: from the state that the phase before left to the one that this begins with.
+    run: `(state, key) -> (state, metrics)`, one epoch.
+    note: which metrics to show, as a format string.
   """
 
-  params: Any
-  tokens: np.ndarray
-  length: int
-
-
-def make_model(settings: ml_collections.ConfigDict, vocabulary: int, length: int) -> train.SeqGAN:
-  """Returns the models and optimisers that `config.seqgan` describes."""
-  fitting = [
-    (width, count)
-    for width, count in zip(settings.filter_widths, settings.filters, strict=True)
-    if width <= length
-  ]
-  widths, filters = zip(*fitting, strict=True)
-  return train.SeqGAN(
-    generator=Generator(
-      vocabulary, settings.embedding, settings.hidden, settings.init_std, settings.cell
-    ),
-    discriminator=Discriminator(
-      vocabulary, settings.discriminator_embedding, widths, filters, settings.discriminator_dropout
-    ),
-    generator_tx=optax.chain(
-      optax.clip_by_global_norm(settings.clip_norm), optax.adam(settings.generator_learning_rate)
-    ),
-    discriminator_tx=optax.adam(settings.discriminator_learning_rate),
-    length=length,
-    rewards=train.Rewards(
-      kind=settings.reward,
-      rollouts=settings.rollouts,
-      block=settings.rollout_block or _default_block(),
-      share_equal_prefixes=settings.share_equal_prefixes,
-      baseline=settings.baseline,
-    ),
-    discriminator_l2=settings.discriminator_l2,
-  )
-
-
-def _default_block() -> int:
-  """Lanes whose logits stay in a CPU's cache, or enough of them to fill an accelerator."""
-  return 1_024 if jax.default_backend() == 'cpu' else 16_384
+  stage: str
+  title: str
+  epochs: int
+  begin: Callable
+  run: Callable
+  note: str
 
 
 def fit_generators(
@@ -90,6 +59,8 @@ def fit_generators(
   key: jax.Array,
   devices: int,
   progress: Progress,
+  watch: Callable[[str, int, train.SeqGANState], None] | None = None,
+  start: tuple[str, int, train.SeqGANState] | None = None,
 ) -> Generators:
   """Trains a generator for every set.
 
@@ -100,91 +71,96 @@ def fit_generators(
     key: consumed.
     devices: most devices to use; 0 for all.
     progress: told of every epoch.
+    watch: called after every epoch with its stage, its number from 0, and the state, which the
+      next epoch will use up: what is to be kept must be copied.
+    start: what `watch` was called with; training goes on from there as if it had never stopped.
+
+  Raises:
+    LogjaxError: when a phase diverges.
   """
   model = make_model(settings, sets.tokens.shape[1], sets.length)
   init_key, *keys = jax.random.split(key, 4)
   devices = choose_devices(settings.batch, devices)
-  progress.forget(*STAGES)
-  create = jax.jit(functools.partial(train.create, model))
-  state = replicate(create(sets.allowed, init_key), devices)
-  state = _maximum_likelihood(settings, model, state, sets, keys[0], devices, progress)
-  if adversarial:
-    update = _discriminator_round(settings, model, sets, devices)
-    state = _pretrain_discriminator(settings, state, update, keys[1], progress)
-    state = train.update_rollout_policy(state, 0.0)  # beta <- theta, line 2 of Algorithm 1
-    state = _adversarial(settings, model, state, update, keys[2], devices, progress)
+  phases = _phases(settings, model, sets, devices)[: 3 if adversarial else 1]
+  if start is None:
+    done, last = -1, -1
+    state = jax.jit(functools.partial(train.create, model))(sets.allowed, init_key)
+  else:
+    stage, last, state = start
+    done = [phase.stage for phase in phases].index(stage)
+  progress.forget(*STAGES[max(done, 0) :], kept=last + 1)
+  state = replicate(state, devices)
+  for number, (phase, phase_key) in enumerate(zip(phases, keys, strict=False)):
+    if number < done:
+      continue
+    first = last + 1 if number == done else 0
+    if first == 0:
+      state = replicate(phase.begin(state), devices)
+    with progress.track(phase.title, phase.epochs - first) as advance:
+      for epoch in range(first, phase.epochs):
+        state, metrics = phase.run(state, jax.random.fold_in(phase_key, epoch))
+        progress.measure(phase.stage, epoch=epoch, **_finite(metrics, phase.stage, epoch))
+        advance(phase.note.format(**metrics))
+        if watch is not None:
+          watch(phase.stage, epoch, state)
   return Generators(jax.tree.map(np.asarray, state.generator.params), sets.tokens, sets.length)
 
 
-def _maximum_likelihood(
-  settings: ml_collections.ConfigDict,
-  model: train.SeqGAN,
-  state: train.SeqGANState,
-  sets: Sets,
-  key: jax.Array,
-  devices: int,
-  progress: Progress,
-) -> train.SeqGANState:
-  """Line 1 of Algorithm 1."""
-  step = parallel(scan_steps(train.make_mle_step(model)), devices)
-  with progress.track('generator, maximum likelihood', settings.mle_epochs) as advance:
-    for epoch in range(settings.mle_epochs):
-      epoch_key = jax.random.fold_in(key, epoch)
-      generator = numpy_generator(epoch_key)
-      drawn = np.stack([_epoch_of(rows, settings.rows_per_epoch, generator) for rows in sets.rows])
-      state, metrics = _run_epoch(step, state, drawn, settings.batch, epoch_key, devices)
-      progress.measure(STAGES[0], epoch=epoch, **_finite(metrics, STAGES[0], epoch))
-      advance(f'loss {metrics["loss"]:.4f}')
-  return state
+def _phases(
+  settings: ml_collections.ConfigDict, model: train.SeqGAN, sets: Sets, devices: int
+) -> tuple[Phase, Phase, Phase]:
+  """Lines 1, 3 and 4 to 14 of Algorithm 1."""
+  mle_step = parallel(scan_steps(train.make_mle_step(model)), devices)
+  generator_step = parallel(train.make_generator_step(model), devices)
+  judge = _discriminator_round(settings, model, sets, devices)
 
+  def mle_epoch(state: train.SeqGANState, key: jax.Array):
+    generator = numpy_generator(key)
+    drawn = np.stack([_epoch_of(rows, settings.rows_per_epoch, generator) for rows in sets.rows])
+    return _run_epoch(mle_step, state, drawn, settings.batch, key, devices)
 
-def _pretrain_discriminator(
-  settings: ml_collections.ConfigDict,
-  state: train.SeqGANState,
-  update: Callable,
-  key: jax.Array,
-  progress: Progress,
-) -> train.SeqGANState:
-  """Line 3 of Algorithm 1."""
-  with progress.track('discriminator, pretraining', settings.discriminator_rounds) as advance:
-    for epoch in range(settings.discriminator_rounds):
-      state, metrics = update(state, jax.random.fold_in(key, epoch))
-      progress.measure(STAGES[1], epoch=epoch, **_finite(metrics, STAGES[1], epoch))
-      advance(f'loss {metrics["loss"]:.4f} accuracy {metrics["accuracy"]:.3f}')
-  return state
+  def begin_adversarial(state: train.SeqGANState) -> train.SeqGANState:
+    # The published code gives this phase an Adam of its own: the small gradients of the phase
+    # before would have left second moments that make the first policy-gradient steps far too large.
+    fresh = jax.vmap(model.generator_tx.init)(state.generator.params)
+    state = state.replace(generator=state.generator.replace(opt_state=fresh))
+    return train.update_rollout_policy(state, 0.0)  # beta <- theta, line 2
 
+  def adversarial_round(state: train.SeqGANState, key: jax.Array):
+    shape = (len(state.allowed), settings.batch, 2)
+    for g in range(settings.g_steps):
+      keys = jax.random.split(jax.random.fold_in(key, g), shape)
+      state, metrics = generator_step(state, jnp.zeros(devices), shard(keys, devices, axis=1))
+    judged = {}
+    for d in range(settings.d_steps):
+      state, judged = judge(state, jax.random.fold_in(key, settings.g_steps + d))
+    state = train.update_rollout_policy(state, settings.rollout_update)
+    metrics = {name: float(np.mean(value)) for name, value in metrics.items()}
+    return state, metrics | {f'discriminator_{name}': value for name, value in judged.items()}
 
-def _adversarial(
-  settings: ml_collections.ConfigDict,
-  model: train.SeqGAN,
-  state: train.SeqGANState,
-  update: Callable,
-  key: jax.Array,
-  devices: int,
-  progress: Progress,
-) -> train.SeqGANState:
-  """Lines 4 to 14 of Algorithm 1."""
-  shape = (len(state.allowed), settings.batch, 2)
-  # The published code gives this phase an Adam of its own: the small gradients of the phase before
-  # would have left second moments that make the first policy-gradient steps far too large.
-  fresh = jax.vmap(model.generator_tx.init)(state.generator.params)
-  state = state.replace(generator=state.generator.replace(opt_state=fresh))
-  state = replicate(state, devices)
-  step = parallel(train.make_generator_step(model), devices)
-  with progress.track('generator against discriminator', settings.rounds) as advance:
-    for epoch in range(settings.rounds):
-      round_key = jax.random.fold_in(key, epoch)
-      for g in range(settings.g_steps):
-        keys = jax.random.split(jax.random.fold_in(round_key, g), shape)
-        state, metrics = step(state, jnp.zeros(devices), shard(keys, devices, axis=1))
-      for d in range(settings.d_steps):
-        state, judged = update(state, jax.random.fold_in(round_key, settings.g_steps + d))
-      state = train.update_rollout_policy(state, settings.rollout_update)
-      metrics = {name: float(np.mean(value)) for name, value in metrics.items()}
-      metrics |= {f'discriminator_{name}': value for name, value in judged.items()}
-      progress.measure(STAGES[2], epoch=epoch, **_finite(metrics, STAGES[2], epoch))
-      advance(f'reward {metrics["reward"]:.4f} entropy {metrics["entropy"]:.3f}')
-  return state
+  def as_it_is(state: train.SeqGANState) -> train.SeqGANState:
+    return state
+
+  titles = ('generator, maximum likelihood', 'discriminator, pretraining')
+  return (
+    Phase(STAGES[0], titles[0], settings.mle_epochs, as_it_is, mle_epoch, 'loss {loss:.4f}'),
+    Phase(
+      STAGES[1],
+      titles[1],
+      settings.discriminator_rounds,
+      as_it_is,
+      judge,
+      'loss {loss:.4f} accuracy {accuracy:.3f}',
+    ),
+    Phase(
+      STAGES[2],
+      'generator against discriminator',
+      settings.rounds,
+      begin_adversarial,
+      adversarial_round,
+      'reward {reward:.4f} entropy {entropy:.3f}',
+    ),
+  )
 
 
 def _discriminator_round(
@@ -249,25 +225,3 @@ def _run_epoch(
   sharded = shard((examples, jnp.ones(shape)), devices, axis=2)
   state, metrics = step(state, sharded, shard(keys, devices, axis=2))
   return state, {name: float(np.mean(value)) for name, value in metrics.items()}
-
-
-def make_generate(
-  settings: ml_collections.ConfigDict,
-  generators: Generators,
-  *,
-  length: int,
-  temperature: float,
-  block: int = 512,
-) -> Callable[[jax.Array], np.ndarray]:
-  """Makes `key -> rows of vocabulary ids, int32 [block * K, length]`, the sets taking turns."""
-  model = make_model(settings, generators.tokens.shape[1], generators.length)
-  allowed = np.where(generators.tokens >= 0, 0.0, -np.inf).astype(np.float32)
-  sampler = jax.jit(train.make_sampler(model, temperature))
-  shared = jax.tree.map(jnp.asarray, (generators.params, allowed))
-
-  def generate(key: jax.Array) -> np.ndarray:
-    keys = jax.random.split(key, (len(allowed), block))
-    sentences = np.asarray(sampler(shared, keys))
-    return to_vocabulary(generators.tokens, sentences, length)
-
-  return generate
