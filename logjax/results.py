@@ -15,7 +15,7 @@ from logjax.corpora.examples import Examples, Prepared, masked_rows
 from logjax.corpora.source import Corpus
 from logjax.corpora.splits import Split
 from logjax.detectors.autoencoder_gru import Detector
-from logjax.detectors.baselines import tfidf_logistic_regression
+from logjax.detectors.baselines import THRESHOLD, baseline_scores
 from logjax.evaluation.metrics import average, evaluate_scores, precision_recall_points
 from logjax.oversamplers.oversample import Oversampled
 from logjax.oversamplers.similarity import nearest
@@ -123,7 +123,7 @@ def make_results(
     },
     'oversampler': rows.oversampled.summary,
     **test_results(config, rows, detector, scores),
-    'baselines': {'tfidf_lr': _tfidf(rows)},
+    'baselines': _baselines(rows),
     'seen_text_share': float(_seen(rows).mean()),
     'versions': {name: importlib.metadata.version(name) for name in _VERSIONS},
     'device': f'{jax.local_device_count()} x {jax.devices()[0].device_kind}, '
@@ -202,22 +202,19 @@ def _seen(rows: Rows) -> np.ndarray:
 
 def _masked(rows: Rows, index: np.ndarray) -> pl.Series:
   """Masked texts of rows; of a generated row its tokens' own."""
-  group, origin = rows.examples.group[index], rows.examples.origin[index]
-  texts = rows.prepared.masked.gather(np.where(origin >= 0, group, 0)).to_numpy().copy()
-  texts[origin < 0] = masked_rows(
-    rows.prepared.vocabulary, rows.examples.inputs[index[origin < 0]]
-  ).to_numpy()
-  return pl.Series(texts, dtype=pl.String)
+  generated = rows.examples.origin[index] < 0
+  own = masked_rows(rows.prepared.vocabulary, rows.examples.inputs[index[generated]])
+  place = rows.examples.group[index]
+  place[generated] = len(rows.prepared.masked) + np.arange(len(own))
+  return pl.concat([rows.prepared.masked, own]).gather(place)
 
 
-def _tfidf(rows: Rows) -> dict[str, Any]:
-  """TF-IDF with logistic regression on real training rows, tested on the same test rows."""
-  real = rows.split.train[rows.examples.origin[rows.split.train] >= 0]
-  abnormal = rows.examples.abnormal
-  scores = tfidf_logistic_regression(
-    _masked(rows, real), abnormal[real], _masked(rows, rows.split.test)
-  )
-  return evaluate_scores(abnormal[rows.split.test], scores, 0.5)
+def _baselines(rows: Rows) -> dict[str, Any]:
+  """The test numbers of every rival, trained on the real training rows alone."""
+  train, test, abnormal = rows.split.train, rows.split.test, rows.examples.abnormal
+  real = train[rows.examples.origin[train] >= 0]
+  scores = baseline_scores(_masked(rows, real), abnormal[real], _masked(rows, test))
+  return {name: evaluate_scores(abnormal[test], score, THRESHOLD) for name, score in scores.items()}
 
 
 def _where(rows: Rows, origin: int) -> str:

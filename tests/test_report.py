@@ -82,7 +82,11 @@ def realistic_results():
     'test_std': deviation,
     'test_unseen': metrics(0.71, 0.68, rows=461, abnormal_rows=35),
     'repetitions': [repetition] * 10,
-    'baselines': {'tfidf_lr': metrics(0.92143, 0.93001)},
+    'baselines': {
+      'majority': metrics(0.0, 0.09),
+      'lookup': metrics(0.88, 0.9),
+      'tfidf_lr': metrics(0.92143, 0.93001),
+    },
     'seen_text_share': 0.93015,
     'seconds': {
       'read': 0.42,
@@ -214,6 +218,16 @@ def test_a_whole_run_is_reported_section_by_section(workdir):
   for title in STAGES.values():
     assert title in page
   assert 'Everything on this page' in page  # the last line: nothing was cut off
+
+
+def test_every_rival_has_a_row_the_strongest_first_and_is_named_in_the_verdict(workdir):
+  page = words_of(page_of(workdir))
+  titles = ['TF-IDF with logistic regression', 'Text lookup', 'Majority class']
+  places = [page.index(title, page.index('mean ± sd')) for title in titles]
+  assert places == sorted(places)
+  assert 'does not beat TF-IDF with logistic regression (0.921' in page
+  assert 'it beats the text lookup and the majority class' in page
+  assert 'The rivals below the detector need no oversampler' in page
 
 
 def test_the_page_needs_nothing_from_elsewhere(workdir):

@@ -110,21 +110,44 @@ def test_without_unseen_texts_their_metrics_are_null(run, rows):
   assert unseen['accuracy'] is unseen['auroc'] is unseen['abnormal']['f1'] is None
 
 
-def test_the_rival_is_trained_on_real_rows_and_tested_on_the_same_rows(run, rows, monkeypatch):
+def test_rivals_are_trained_on_real_rows_and_tested_on_the_same_rows(run, rows, monkeypatch):
   seen = []
 
-  def rival(train, abnormal, test):
+  def rivals(train, abnormal, test):
     seen.extend((train, abnormal, test))
-    return np.zeros(len(test))
+    return {'never': np.zeros(len(test)), 'always': np.full(len(test), 0.5)}
 
-  monkeypatch.setattr(results, 'tfidf_logistic_regression', rival)
+  monkeypatch.setattr(results, 'baseline_scores', rivals)
   found = make_results(run.config, run.leaks, rows, detector(0.5, 0.5), right_and_wrong(rows))
   train, abnormal, test = seen
   sides = rows.split.train, rows.split.test
   real = sum(rows.examples.origin[sides[0]] >= 0)
   assert len(train) == len(abnormal) == real < len(sides[0])
-  assert len(test) == len(sides[1]) == found['baselines']['tfidf_lr']['rows']
+  assert len(test) == len(sides[1]) == found['baselines']['never']['rows']
   assert all(train) and all(test)
+  recalls = [metrics['abnormal']['recall'] for metrics in found['baselines'].values()]
+  assert recalls == [0, 1]  # a score at the threshold is an alarm
+
+
+def test_each_rival_has_the_numbers_that_the_detector_has(run, rows):
+  found = make_results(run.config, run.leaks, rows, detector(0.5, 0.5), right_and_wrong(rows))
+  assert list(found['baselines']) == ['majority', 'unseen', 'lookup', 'nearest', 'tfidf_lr']
+  for metrics in found['baselines'].values():
+    assert metrics.keys() == found['test'].keys() - {'synthetic_rows'}
+  majority = found['baselines']['majority']
+  assert (majority['auroc'], majority['abnormal']['f1']) == (0.5, 0)
+  assert majority['auprc'] == pytest.approx(majority['abnormal_rows'] / majority['rows'])
+
+
+def test_the_text_of_a_real_row_is_its_groups_and_of_a_generated_one_its_own(rows):
+  index = np.arange(len(rows.examples.inputs))[::-1]
+  texts = results._masked(rows, index)
+  real = rows.examples.origin[index] >= 0
+  groups = rows.examples.group[index[real]]
+  assert texts.filter(real).to_list() == rows.prepared.masked.gather(groups).to_list()
+  own = results.masked_rows(rows.prepared.vocabulary, rows.examples.inputs[index[~real]])
+  assert texts.filter(~real).to_list() == own.to_list()
+  assert 0 < real.sum() < len(real)
 
 
 def test_mistakes_are_real_lines_and_named_by_file_and_line(rows):

@@ -61,6 +61,16 @@ def test_the_numbers_stand_beside_those_of_the_rival():
   assert not any('SIMULATED' in line for line in lines)
 
 
+def test_the_three_strongest_rivals_fit_a_hundred_columns_and_the_verdict_names_all():
+  strength = {'majority': 0.1, 'unseen': 0.5, 'lookup': 0.9, 'nearest': 0.6, 'tfidf_lr': 0.7}
+  lines = printed(baselines={k: METRICS | {'abnormal': {'f1': f1}} for k, f1 in strength.items()})
+  assert cells(lines, 'abnormal F1') == ['0.847 ± 0.013', '0.900', '0.700', '0.600']
+  assert 'shown are 3 of 5 rivals, those with the highest abnormal F1; the report has all' in lines
+  assert max(len(line) for line in lines if line.startswith(('│', '┃'))) <= 100
+  (told,) = (line for line in lines if line.startswith('By abnormal F1'))
+  assert 'does not beat the text lookup (0.900)' in told and 'the majority class' in told
+
+
 def test_an_evaluation_without_the_rival_names_no_report():
   evaluated = results(origin='simulated')
   del evaluated['baselines'], evaluated['seen_text_share']

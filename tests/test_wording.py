@@ -2,26 +2,97 @@
 
 import pytest
 
-from logjax.evaluation.wording import count, duration, leaf, number, percent, shown, verdict
+from logjax.detectors.baselines import baseline_scores
+from logjax.evaluation.wording import (
+  RIVALS,
+  count,
+  duration,
+  leaf,
+  number,
+  percent,
+  shown,
+  strongest,
+  verdict,
+)
+
+
+def metrics(f1: float | None, auprc: float | None) -> dict:
+  return {'abnormal': {'f1': f1}, 'auprc': auprc}
+
 
 RESULTS = {
-  'test': {'abnormal': {'f1': 0.91711}, 'auprc': 0.94012},
-  'test_std': {'abnormal': {'f1': 0.0112}, 'auprc': 0.0061},
-  'baselines': {'tfidf_lr': {'abnormal': {'f1': 0.92143}, 'auprc': 0.93001}},
+  'test': metrics(0.91711, 0.94012),
+  'test_std': metrics(0.0112, 0.0061),
+  'baselines': {
+    'majority': metrics(0, 0.09),
+    'lookup': metrics(0.61, 0.95),
+    'tfidf_lr': metrics(0.92143, 0.93001),
+  },
 }
 
 
-def test_the_verdict_names_both_metrics_and_which_way_they_point():
+def against(**baselines: dict) -> str:
+  return verdict(RESULTS | {'baselines': baselines})
+
+
+def test_every_rival_has_its_words():
+  keys = set(baseline_scores(['a', 'b'], [True, False], []))
+  assert keys == set(RIVALS)
+
+
+def test_the_verdict_names_every_rival_by_both_metrics_and_the_strongest_first():
   assert verdict(RESULTS) == (
-    'The detector falls behind TF-IDF with logistic regression by abnormal F1 (0.917 against '
-    '0.921, less than one standard deviation apart) and beats it by AUPRC (0.940 against 0.930).'
+    'By abnormal F1 the detector (0.917) does not beat TF-IDF with logistic regression (0.921, '
+    'less than one standard deviation apart); it beats the text lookup and the majority class. '
+    'By AUPRC the detector (0.940) does not beat the text lookup (0.950); it beats TF-IDF with '
+    'logistic regression and the majority class.'
   )
-  same = RESULTS['test'] | {'auprc': None}
-  equal = RESULTS | {'baselines': {'tfidf_lr': same}}
-  assert verdict(equal) == (
-    'The detector equals TF-IDF with logistic regression by abnormal F1 (0.917 against 0.917) '
-    'and cannot be compared with it by AUPRC, which is undefined.'
+
+
+def test_a_detector_that_beats_all_is_told_with_the_number_of_the_best_rival():
+  assert against(
+    lookup=metrics(0.8, 0.85), majority=metrics(0, 0.09), unseen=metrics(0.4, 0.9)
+  ) == (
+    'By abnormal F1 the detector (0.917) beats the text lookup (0.800), flagging unseen text and '
+    'the majority class. By AUPRC the detector (0.940) beats flagging unseen text (0.900), the '
+    'text lookup and the majority class.'
   )
+
+
+def test_a_victory_by_less_than_one_standard_deviation_is_told_as_one():
+  told = against(lookup=metrics(0.91, 0.1), majority=metrics(0.90, 0.1), unseen=metrics(0.91, 0.1))
+  remark = 'less than one standard deviation apart'
+  assert f'beats the text lookup (0.910, {remark}), flagging unseen text (0.910, {remark})' in told
+  assert 'and the majority class. By AUPRC' in told
+
+
+def test_an_equal_rival_is_not_beaten():
+  assert 'does not beat the text lookup (0.917). By' in against(lookup=RESULTS['test'])
+
+
+def test_an_undefined_metric_is_not_compared():
+  told = against(lookup=metrics(None, 0.5), majority=metrics(0, None), unseen=metrics(1, 0.5))
+  assert 'it beats the majority class; it cannot be compared with the text lookup. By' in told
+  assert told.endswith('cannot be compared with the majority class.')
+  nothing = RESULTS | {'test': metrics(None, 0.5)}
+  assert verdict(nothing).startswith(
+    'By abnormal F1 the detector cannot be compared: it is undefined. By AUPRC the detector (0.500)'
+  )
+
+
+def test_results_without_rivals_say_so():
+  assert verdict({}) == against() == 'No baseline was run beside the detector.'
+
+
+def test_a_rival_that_nobody_knows_is_called_by_its_key():
+  assert 'does not beat oracle (1.000)' in against(oracle=metrics(1, 1))
+
+
+def test_rivals_are_ordered_by_f1_then_auprc_and_the_undefined_is_last():
+  order = {'a': (None, 1), 'b': (0.5, 0.1), 'c': (0.5, 0.2), 'd': (0, None), 'e': (0.9, 0)}
+  baselines = {name: metrics(*numbers) for name, numbers in order.items()} | {'f': None}
+  found = [rival.title for rival, _ in strongest({'baselines': baselines})]
+  assert found == ['e', 'c', 'b', 'd', 'a']
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,12 @@ from logjax.errors import LogjaxError
 from logjax.evaluation import plots
 from logjax.evaluation.paper import paper_rows, why_not_comparable
 from logjax.evaluation.wording import (
-  BASELINES,
   count,
   duration,
   number,
   percent,
   shown,
+  strongest,
   verdict,
 )
 
@@ -124,8 +124,8 @@ def _result_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
       'std': results.get('test_std') or {},
     }
   ]
-  for key, metrics in (results.get('baselines') or {}).items():
-    rows.append({'name': BASELINES.get(key, key), 'note': 'baseline', 'metrics': metrics or {}})
+  for rival, metrics in strongest(results):
+    rows.append({'name': rival.title, 'note': rival.about, 'metrics': metrics})
   unseen = results.get('test_unseen')
   if unseen:
     note = (

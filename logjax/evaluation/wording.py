@@ -1,33 +1,109 @@
 """How the report puts numbers, shares, times, leaks and the verdict into words."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-BASELINES = {'tfidf_lr': 'TF-IDF with logistic regression'}
+
+class Rival(NamedTuple):
+  """How a rival of results.json is called.
+
+  Attributes:
+    title: at the head of a column or a row.
+    phrase: within a sentence.
+    about: what it does, in a few words.
+  """
+
+  title: str
+  phrase: str
+  about: str
+
+
+RIVALS = {
+  'majority': Rival('Majority class', 'the majority class', 'one answer for all rows'),
+  'unseen': Rival(
+    'Unseen text flagged', 'flagging unseen text', 'abnormal is what no normal training row has'
+  ),
+  'lookup': Rival(
+    'Text lookup', 'the text lookup', 'share of abnormal among the training rows of the same text'
+  ),
+  'nearest': Rival(
+    '1-nearest neighbour',
+    'the nearest neighbour',
+    'label of the training text that shares most words',
+  ),
+  'tfidf_lr': Rival(
+    'TF-IDF with logistic regression',
+    'TF-IDF with logistic regression',
+    'words and pairs of words, weighed',
+  ),
+}
 
 _LONGEST_TEXT = 400  # characters of one log line that the page shows
 # Control characters but the tab would vanish or garble the page.
 _ESCAPES = {code: f'\\x{code:02x}' for code in (*range(9), *range(10, 32), 127)}
+_DECIDING = (('abnormal F1', ('abnormal', 'f1')), ('AUPRC', ('auprc',)))
 
 
 def verdict(results: Mapping[str, Any]) -> str:
-  """One sentence: does the detector beat TF-IDF with logistic regression, and by how much?"""
-  test, spread = results.get('test') or {}, results.get('test_std') or {}
-  baseline = (results.get('baselines') or {}).get('tfidf_lr')
-  if not baseline:
+  """Says which rivals the detector beats and which not, a sentence for each of two metrics."""
+  rivals = strongest(results)
+  if not rivals:
     return 'No baseline was run beside the detector.'
-  rival, clauses = BASELINES['tfidf_lr'], []
-  for name, keys in (('abnormal F1', ('abnormal', 'f1')), ('AUPRC', ('auprc',))):
-    ours, theirs, deviation = (leaf(metrics, keys) for metrics in (test, baseline, spread))
-    if ours is None or theirs is None:
-      clauses.append(f'cannot be compared with {rival} by {name}, which is undefined')
-    else:
-      verb = 'beats' if ours > theirs else 'falls behind' if ours < theirs else 'equals'
-      close = deviation and 0 < abs(ours - theirs) < deviation
-      remark = ', less than one standard deviation apart' if close else ''
-      clauses.append(f'{verb} {rival} by {name} ({number(ours)} against {number(theirs)}{remark})')
-    rival = 'it'
-  return f'The detector {" and ".join(clauses)}.'
+  test, spread = results.get('test') or {}, results.get('test_std') or {}
+  return ' '.join(
+    _compare(name, leaf(test, keys), leaf(spread, keys), {r: leaf(m, keys) for r, m in rivals})
+    for name, keys in _DECIDING
+  )
+
+
+def strongest(results: Mapping[str, Any]) -> list[tuple[Rival, Mapping[str, Any]]]:
+  """The rivals that were run and their metrics, by falling abnormal F1, then AUPRC."""
+  baselines = [
+    (RIVALS.get(key, Rival(key, key, 'baseline')), metrics)
+    for key, metrics in (results.get('baselines') or {}).items()
+    if metrics
+  ]
+  return sorted(baselines, key=lambda baseline: _strength(baseline[1]), reverse=True)
+
+
+def _strength(metrics: Mapping[str, Any]) -> list[float]:
+  """What rivals are ordered by; an undefined metric comes last."""
+  values = [leaf(metrics, keys) for _, keys in _DECIDING]
+  return [-1.0 if value is None else value for value in values]
+
+
+def _compare(
+  metric: str, ours: float | None, deviation: float | None, rivals: Mapping[Rival, float | None]
+) -> str:
+  """One sentence: the rivals that the detector beats by a metric, and those that it does not."""
+  if ours is None:
+    return f'By {metric} the detector cannot be compared: it is undefined.'
+  beaten, unbeaten = [], []
+  defined = {rival: theirs for rival, theirs in rivals.items() if theirs is not None}
+  best = max(defined.values(), default=None)
+  for rival, theirs in sorted(defined.items(), key=lambda item: -item[1]):
+    close = deviation and 0 < abs(ours - theirs) < deviation
+    remark = ', less than one standard deviation apart' if close else ''
+    # The table has all numbers; the sentence those that decide.
+    told = theirs >= min(ours, best) or close
+    side = beaten if ours > theirs else unbeaten
+    side.append(rival.phrase + (f' ({number(theirs)}{remark})' if told else ''))
+  undefined = [rival.phrase for rival in rivals if rival not in defined]
+  clauses = [
+    f'{verb} {_listed(names)}'
+    for verb, names in (
+      ('does not beat', unbeaten),
+      ('beats', beaten),
+      ('cannot be compared with', undefined),
+    )
+    if names
+  ]
+  return f'By {metric} the detector ({number(ours)}) {"; it ".join(clauses)}.'
+
+
+def _listed(names: list[str]) -> str:
+  """Returns 'one', 'one and two', or 'one, two and three'."""
+  return ' and '.join([', '.join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def number(value: float | None, digits: int = 3) -> str:
