@@ -12,7 +12,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from logjax.command_line import cache_folder, command, parse
+from logjax.command_line import cache_folder, command, parse, use_all_cores
 from logjax.errors import LogjaxError
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Configuration file.', lock_config=True)
@@ -20,10 +20,11 @@ _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints,
 _MODE = flags.DEFINE_enum(
   'mode',
   'train',
-  ['train', 'evaluate', 'generate'],
+  ['train', 'evaluate', 'generate', 'benchmark'],
   'train: everything, going on where an earlier call stopped; evaluate: restore the run, train '
   'nothing, and print its test numbers, as JSON on standard output and as a table on standard '
-  'error; generate: restore the generators and print --count lines on standard output.',
+  'error; generate: restore the generators and print --count lines on standard output; benchmark: '
+  'time what --config=configs/benchmark.py names, one JSON line each, without a workdir.',
 )
 _COUNT = flags.DEFINE_integer('count', 20, 'Lines that --mode=generate prints.', lower_bound=1)
 
@@ -32,6 +33,40 @@ def main(argv: list[str]) -> None:
   """Runs the mode that the flags name."""
   del argv  # parse() has seen that it is empty.
   logging.set_verbosity(logging.ERROR)  # Orbax and JAX tell at length what nobody asked
+  if 'benchmark' in _CONFIG.value or _MODE.value == 'benchmark':
+    run_benchmark()
+  elif _WORKDIR.value is None:
+    raise LogjaxError('--workdir must have a value: the folder for checkpoints, results and report')
+  elif 'oracle' in _CONFIG.value:
+    run_oracle()
+  else:
+    run_experiment()
+
+
+def run_benchmark() -> None:
+  """Times what the configuration names."""
+  from logjax.benchmarks import throughput
+
+  if 'benchmark' not in _CONFIG.value or _MODE.value != 'benchmark':
+    raise LogjaxError('--mode=benchmark and --config=configs/benchmark.py go together')
+  lines = []
+  for line in throughput.run(_CONFIG.value):
+    lines.append(line)
+    print(json.dumps(line, allow_nan=False), flush=True)
+  throughput.print_table(lines, sys.stderr)
+
+
+def run_oracle() -> None:
+  """Runs the synthetic benchmark of SeqGAN's authors."""
+  from logjax.benchmarks import oracle_run
+
+  if _MODE.value != 'train':
+    raise LogjaxError('configs/oracle.py has --mode=train only; it goes on where it stopped')
+  oracle_run.print_results(oracle_run.run(_CONFIG.value, Path(_WORKDIR.value)))
+
+
+def run_experiment() -> None:
+  """Runs an experiment on logs."""
   # Imported only now: --help and wrong flags answer at once.
   from logjax import experiment
   from logjax.evaluation.terminal import print_results
@@ -54,8 +89,9 @@ def main(argv: list[str]) -> None:
 def run() -> None:
   """Runs `main`; a mistake of the user's ends with one line, Ctrl-C with how to go on."""
   os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(cache_folder() / 'jax'))
+  use_all_cores()
   os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
-  flags.mark_flags_as_required(['config', 'workdir'])
+  flags.mark_flag_as_required('config')
   try:
     app.run(main, flags_parser=parse)
   except LogjaxError as error:

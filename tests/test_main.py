@@ -13,6 +13,7 @@ from absl.testing import flagsaver
 from compiling import compiled_fast
 
 from logjax import experiment, main
+from logjax.command_line import use_all_cores
 
 pytest_plugins = ['tiny_runs']
 
@@ -151,7 +152,7 @@ def test_a_closed_pipe_is_no_reason_for_a_traceback(runs):
 
 FLAGS = {
   '--nope=1': "Unknown command line flag 'nope'",
-  '--mode=nope': 'flag --mode=nope: value should be one of <train|evaluate|generate>',
+  '--mode=nope': 'flag --mode=nope: value should be one of <train|evaluate|generate|benchmark>',
   '--count=0': 'flag --count=0: 0 is not a positive integer',
   '--config.seed=abc': "flag --config.seed=abc: invalid literal for int() with base 10: 'abc'",
   '--config.nope=1': "unknown field 'nope' in --config: configs/default.py has all",
@@ -193,6 +194,35 @@ def test_a_config_with_wrong_syntax_is_named_with_its_line(call, tmp_path):
 def test_config_and_workdir_must_be_given(call, tmp_path):
   assert '--workdir must have a value' in mistake(call(of(tmp_path)[0]))
   assert '--config must have a value' in mistake(call(of(tmp_path)[1]))
+
+
+@pytest.mark.parametrize(
+  'flags', [[of(Path('w'))[0], '--mode=benchmark'], [f'--config={ROOT}/configs/benchmark.py']]
+)
+def test_the_benchmark_needs_its_mode_and_its_config(call, flags):
+  said = mistake(call(*flags))
+  assert said == '--mode=benchmark and --config=configs/benchmark.py go together'
+
+
+def test_the_oracle_is_only_trained(call, tmp_path):
+  flags = (f'--config={ROOT}/configs/oracle.py', f'--workdir={tmp_path / "workdir"}')
+  assert 'configs/oracle.py has --mode=train only' in mistake(call(*flags, '--mode=generate'))
+  assert not (tmp_path / 'workdir').exists()
+
+
+def test_every_core_is_a_device_unless_the_environment_says_otherwise(monkeypatch):
+  cores = len(os.sched_getaffinity(0))
+  for flags, count, expected in (
+    ('', None, str(min(cores, 8))),
+    ('', '3', '3'),
+    ('--xla_force_host_platform_device_count=5', None, None),
+  ):
+    monkeypatch.setenv('XLA_FLAGS', flags)
+    monkeypatch.delenv('JAX_NUM_CPU_DEVICES', raising=False)
+    if count:
+      monkeypatch.setenv('JAX_NUM_CPU_DEVICES', count)
+    use_all_cores()
+    assert os.environ.get('JAX_NUM_CPU_DEVICES') == expected
 
 
 @pytest.mark.parametrize(

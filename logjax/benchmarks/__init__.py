@@ -1,0 +1,1 @@
+"""Benchmarks: how fast SeqGAN is, and how well it learns what an oracle writes."""
