@@ -56,7 +56,6 @@ POSITIVE = (
   'seqgan.rows_per_epoch',
   'seqgan.discriminator_epochs',
   'seqgan.g_steps',
-  'seqgan.d_steps',
   'seqgan.rollouts',
   'detector.repetitions',
   'detector.gru.hidden',
@@ -73,6 +72,7 @@ NOT_NEGATIVE = (
   'seqgan.mle_epochs',
   'seqgan.discriminator_rounds',
   'seqgan.rounds',
+  'seqgan.d_steps',
   'seqgan.rollout_block',
   'seqgan.discriminator_l2',
   'detector.noise.variance',
@@ -152,10 +152,14 @@ def resolve(config: ml_collections.ConfigDict) -> tuple[ml_collections.ConfigDic
 
 
 def check_values(config: ml_collections.ConfigDict) -> None:
-  """Raises LogjaxError for the first field with a value that it cannot have."""
+  """Raises LogjaxError for the first field with a value that it cannot have.
+
+  Fields that a configuration of another kind, such as configs/oracle.py, does not have are not
+  missed.
+  """
   fields = flatten(config.to_dict())
   for name, choices in CHOICES.items():
-    if fields[name] not in choices:
+    if name in fields and fields[name] not in choices:
       raise LogjaxError(f'--config.{name}={fields[name]!r} is none of {", ".join(choices)}')
   ranges = (
     ('at least 1', POSITIVE, lambda value: value >= 1),
@@ -171,19 +175,22 @@ def check_values(config: ml_collections.ConfigDict) -> None:
   )
   for meaning, names, holds in ranges:
     for name in names:
-      if not holds(fields[name]):
+      if name in fields and not holds(fields[name]):
         raise LogjaxError(f'--config.{name}={fields[name]} must be {meaning}')
   if fields['seqgan.rows_per_epoch'] % fields['seqgan.batch']:
     raise LogjaxError('--config.seqgan.rows_per_epoch must be a multiple of seqgan.batch')
-  if fields['text.max_vocabulary'] < 3:
-    raise LogjaxError('--config.text.max_vocabulary must be at least 3: two tokens are special')
   if len(fields['seqgan.filter_widths']) != len(fields['seqgan.filters']):
     raise LogjaxError('seqgan.filter_widths and seqgan.filters must have equal lengths')
   if min(fields['seqgan.filter_widths']) > 2:
     raise LogjaxError(
       '--config.seqgan.filter_widths must have a width of 1 or 2: rows can be short'
     )
-  if fields['detector.autoencoder.loss'] == 'bce' and fields['detector.autoencoder.scale'] == 'ids':
+  if fields.get('text.max_vocabulary', 3) < 3:
+    raise LogjaxError('--config.text.max_vocabulary must be at least 3: two tokens are special')
+  if (
+    fields.get('detector.autoencoder.loss') == 'bce'
+    and fields['detector.autoencoder.scale'] == 'ids'
+  ):
     raise LogjaxError(
       '--config.detector.autoencoder.loss=bce compares numbers from 0 to 1: '
       'set detector.autoencoder.scale=unit'

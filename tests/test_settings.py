@@ -32,7 +32,8 @@ from logjax.settings import (
 )
 
 CONFIGS = Path(default.__file__).parent
-NAMES = sorted(path.stem for path in CONFIGS.glob('*.py'))
+BENCHMARKS = {'benchmark', 'oracle'}  # they run no experiment on logs and have fields of their own
+NAMES = sorted({path.stem for path in CONFIGS.glob('*.py')} - BENCHMARKS)
 
 
 def config_of(**changes) -> ConfigDict:

@@ -30,7 +30,7 @@ from logjax.oversamplers.seqgan import train
 from logjax.oversamplers.seqgan.fit import fit_generators
 from logjax.oversamplers.seqgan.generators import make_model
 from logjax.oversamplers.seqgan.sets import Sets
-from logjax.settings import claim_workdir, write_json
+from logjax.settings import check_values, claim_workdir, write_json
 from logjax.training.progress import Progress
 
 
@@ -111,7 +111,8 @@ def run(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
 
 
 def _check(config: ml_collections.ConfigDict) -> None:
-  """Raises LogjaxError for the first field of `config.oracle` with a value that it cannot have."""
+  """Raises LogjaxError for the first field with a value that it cannot have."""
+  check_values(config)
   oracle = config.oracle
   for name, least in (
     ('vocabulary', 2),

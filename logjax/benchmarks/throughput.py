@@ -173,13 +173,15 @@ def print_table(lines: Sequence[dict[str, Any]], file: IO[str] | None = None) ->
   for line in lines:
     table.add_row(*(_cell(line[field]) for field in _COLUMNS.values()))
   # Wide enough for all columns: a terminal wraps what it cannot show, and rich would cut words.
-  console = rich.console.Console(file=file or sys.stderr, width=200, highlight=False)
+  console = rich.console.Console(
+    file=file or sys.stderr, width=200, highlight=False, markup=False, emoji=False
+  )
   console.print(table)
 
 
 _COLUMNS = {
   'name': 'name',
-  'rows': 'workload',
+  'workload': 'workload',
   'V': 'vocab',
   'discriminator': 'discriminator',
   'shared': 'share_equal_prefixes',
@@ -191,7 +193,7 @@ _COLUMNS = {
   'MB': 'peak_memory_mb',
   'of floor': 'share_of_floor',
 }
-_WORDS = ('name', 'rows', 'discriminator', 'shared')
+_WORDS = ('name', 'workload', 'discriminator', 'shared')
 
 
 def _cell(value: Any) -> str:
