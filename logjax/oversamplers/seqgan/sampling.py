@@ -62,12 +62,19 @@ def sample_token(logits: jax.Array, uniform: jax.Array) -> jax.Array:
   weights = jnp.exp(logits - jnp.max(logits))
   weights = jnp.pad(weights, (0, blocks * block - size)).reshape(blocks, block)
   sums = weights.sum(axis=1)
-  ends = jnp.cumsum(sums)
+  ends = _cumulative_sum(sums)
   target = uniform * ends[-1]
   row = _first_beyond(target, ends, sums)
   inside = weights[row]
-  column = _first_beyond(target - (ends[row] - sums[row]), jnp.cumsum(inside), inside)
+  column = _first_beyond(target - (ends[row] - sums[row]), _cumulative_sum(inside), inside)
   return (row * block + column).astype(jnp.int32)
+
+
+def _cumulative_sum(weights: jax.Array) -> jax.Array:
+  """Sums of the first 1, 2, ..., n weights [n]: a product, which is faster than `jnp.cumsum`."""
+  ones = jnp.ones((len(weights), len(weights)), weights.dtype)
+  # An accelerator would round the weights to fewer bits.
+  return jnp.dot(jnp.tril(ones), weights, precision=lax.Precision.HIGHEST)
 
 
 def _first_beyond(target: jax.Array, ends: jax.Array, weights: jax.Array) -> jax.Array:
