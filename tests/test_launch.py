@@ -13,7 +13,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SCRIPTS = ['launch/quickstart.sh', 'launch/setup.sh', 'launch/test.sh', '.ci/run']
+SCRIPTS = [
+  'launch/benchmark.sh',
+  'launch/quickstart.sh',
+  'launch/setup.sh',
+  'launch/test.sh',
+  '.ci/run',
+]
 PROJECT = tomllib.loads((ROOT / 'pyproject.toml').read_text())
 LOCK = (ROOT / 'requirements.lock').read_text()
 
