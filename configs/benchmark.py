@@ -15,8 +15,10 @@ from ml_collections import ConfigDict
 from configs import default
 
 
-def get_config() -> ConfigDict:
-  """Returns the configuration of the benchmark."""
+def get_config(choice: str = '') -> ConfigDict:
+  """Returns the configuration of the benchmark, which has no choices."""
+  if choice:
+    raise ValueError(f'unknown choice {choice!r}: configs/benchmark.py has none')
   config = ConfigDict()
   # Seed of the rows, the initial parameters, and what is drawn from them.
   config.seed = 0

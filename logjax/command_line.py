@@ -30,7 +30,9 @@ def parse(argv: list[str]) -> list[str]:
     while isinstance(said, Exception):
       said = said.args[0]
     name = ' '.join(str(said).split())
-    raise LogjaxError(f'unknown field {name} in --config: configs/default.py has all') from error
+    raise LogjaxError(
+      f'unknown field {name} in --config: its file or configs/default.py has all'
+    ) from error
   except (flags.Error, OSError, SyntaxError) as error:
     first, *others = str(error).strip().splitlines()  # The last line says what went wrong.
     flag = f'{first.partition(": ")[0]}: ' if isinstance(error, flags.Error) and others else ''

@@ -1,6 +1,8 @@
 """Settings of a run: choices checked, 'auto' resolved by protocol, written to the workdir."""
 
+import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -179,12 +181,7 @@ def check_values(config: ml_collections.ConfigDict) -> None:
         raise LogjaxError(f'--config.{name}={fields[name]} must be {meaning}')
   if fields['seqgan.rows_per_epoch'] % fields['seqgan.batch']:
     raise LogjaxError('--config.seqgan.rows_per_epoch must be a multiple of seqgan.batch')
-  if len(fields['seqgan.filter_widths']) != len(fields['seqgan.filters']):
-    raise LogjaxError('seqgan.filter_widths and seqgan.filters must have equal lengths')
-  if min(fields['seqgan.filter_widths']) > 2:
-    raise LogjaxError(
-      '--config.seqgan.filter_widths must have a width of 1 or 2: rows can be short'
-    )
+  check_filters(fields['seqgan.filter_widths'], fields['seqgan.filters'], 'seqgan')
   if fields.get('text.max_vocabulary', 3) < 3:
     raise LogjaxError('--config.text.max_vocabulary must be at least 3: two tokens are special')
   if (
@@ -194,6 +191,24 @@ def check_values(config: ml_collections.ConfigDict) -> None:
     raise LogjaxError(
       '--config.detector.autoencoder.loss=bce compares numbers from 0 to 1: '
       'set detector.autoencoder.scale=unit'
+    )
+
+
+def check_filters(widths: Sequence[int], filters: Sequence[int], where: str) -> None:
+  """Raises LogjaxError for convolutions that no discriminator can have.
+
+  Args:
+    widths: of the convolutions.
+    filters: how many of each width.
+    where: the part of the configuration that they are fields of.
+  """
+  if len(widths) != len(filters):
+    raise LogjaxError(f'{where}.filter_widths and {where}.filters must have equal lengths')
+  if any(b <= a for a, b in itertools.pairwise(widths)):
+    raise LogjaxError(f'--config.{where}.filter_widths={tuple(widths)} must rise')
+  if widths[0] > 2:
+    raise LogjaxError(
+      f'--config.{where}.filter_widths must have a width of 1 or 2: rows can be short'
     )
 
 

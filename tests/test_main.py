@@ -155,10 +155,10 @@ FLAGS = {
   '--mode=nope': 'flag --mode=nope: value should be one of <train|evaluate|generate|benchmark>',
   '--count=0': 'flag --count=0: 0 is not a positive integer',
   '--config.seed=abc': "flag --config.seed=abc: invalid literal for int() with base 10: 'abc'",
-  '--config.nope=1': "unknown field 'nope' in --config: configs/default.py has all",
+  '--config.nope=1': "unknown field 'nope' in --config: its file or configs/default.py has all",
   '--config.sed=1': (
     'unknown field \'sed\' Did you mean "seed" instead of "sed"? in --config: '
-    'configs/default.py has all'
+    'its file or configs/default.py has all'
   ),
   'extra': "unexpected argument 'extra': flags have the form --name=value",
 }

@@ -208,6 +208,8 @@ def test_sizes_that_are_no_sizes_are_refused_by_name(name):
 @pytest.mark.parametrize(
   ('changes', 'names'),
   [
+    ({'seqgan__filter_widths': (3, 1, 2, 4)}, ['seqgan.filter_widths', 'must rise']),
+    ({'seqgan__filter_widths': (2, 2, 3, 4)}, ['seqgan.filter_widths', 'must rise']),
     ({'seqgan__baseline': 'mean'}, ['seqgan.baseline', 'position']),
     ({'seqgan__rows_per_epoch': 100}, ['seqgan.rows_per_epoch', 'seqgan.batch']),
     ({'seqgan__filters': (64,)}, ['seqgan.filter_widths', 'seqgan.filters']),

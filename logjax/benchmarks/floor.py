@@ -94,7 +94,10 @@ def _seconds_each(unit: Callable, model: SeqGAN, params: Any, lanes: int, device
 def _step(model: SeqGAN, params: Any, h: Any) -> tuple[Any, jax.Array]:
   """The generator's step: states h [L, H] -> h, and the sums of the logits' exponentials [L]."""
   generator, bound = model.generator, {'params': params}
-  projected = generator.apply(bound, method=generator.inputs)[0]
+  # The inputs of all tokens are projected once for many steps, so here one token's must do.
+  one = {**params, 'embed': {'embedding': params['embed']['embedding'][:1]}}
+  alone = generator.clone(vocabulary=1)
+  projected = alone.apply({'params': one}, method=alone.inputs)[0]
   advance = jax.vmap(lambda h: generator.apply(bound, h, projected, method=generator.advance))
   h, logits = advance(h)
   return h, jnp.exp(logits).sum(axis=1)

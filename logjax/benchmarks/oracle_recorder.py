@@ -20,6 +20,7 @@ import numpy as np
 
 from logjax.benchmarks.oracle import Writer
 from logjax.benchmarks.oracle_judge import Judge
+from logjax.errors import LogjaxError
 from logjax.oversamplers.seqgan.fit import STAGES
 from logjax.oversamplers.seqgan.models import Generator
 from logjax.oversamplers.seqgan.train import SeqGANState
@@ -150,12 +151,15 @@ class Recorder:
   def _forget_later_lines(self) -> None:
     """Drops from the curve what comes after the checkpoint, and a line that is not whole."""
     kept = []
-    for line in self._curve.read_text().splitlines(keepends=True):
-      if not line.endswith('\n'):
-        break
-      point = json.loads(line)
-      if point['epoch'] <= self.done[point['stage']]:
-        kept.append(line)
+    try:
+      for line in self._curve.read_text().splitlines(keepends=True):
+        if not line.endswith('\n'):
+          break
+        point = json.loads(line)
+        if point['epoch'] <= self.done[point['stage']]:
+          kept.append(line)
+    except (OSError, ValueError, KeyError) as error:
+      raise LogjaxError(f'{self._curve} is missing or damaged: choose another --workdir') from error
     self._curve.write_text(''.join(kept))
 
 

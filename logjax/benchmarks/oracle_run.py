@@ -57,7 +57,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
   claim_workdir(config, workdir)
   path = workdir / 'results.json'
   if path.exists():
-    return json.loads(path.read_text())
+    return _read_results(path)
   progress = Progress(workdir)
   length, count = config.oracle.length, config.oracle.rows
   rows, held_out = (sample_rows(oracle, length, count, key) for key in keys[1:3])
@@ -110,6 +110,13 @@ def run(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
   return results
 
 
+def _read_results(path: Path) -> dict[str, Any]:
+  try:
+    return json.loads(path.read_text())
+  except ValueError as error:
+    raise LogjaxError(f'{path} is damaged: remove it, and the run ends again') from error
+
+
 def _check(config: ml_collections.ConfigDict) -> None:
   """Raises LogjaxError for the first field with a value that it cannot have."""
   check_values(config)
@@ -160,7 +167,7 @@ def _milestones(curve: list[dict[str, Any]]) -> dict[str, dict[str, Any] | None]
   last = {point['stage']: point for point in curve}
   return {
     'untrained': curve[0],
-    'maximum_likelihood': last[MLE],
+    'maximum_likelihood': last[MLE] if last[MLE]['epoch'] else None,
     'adversarial': last.get(ADVERSARIAL),
   }
 

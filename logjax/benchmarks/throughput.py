@@ -36,10 +36,8 @@ from logjax.benchmarks.workload import Workload, create_state, real, synthetic
 from logjax.corpora.formats import FORMATS
 from logjax.errors import LogjaxError
 from logjax.oversamplers.seqgan.generators import make_model
-from logjax.oversamplers.seqgan.losses import BASELINES
-from logjax.oversamplers.seqgan.models import CELLS
 from logjax.oversamplers.seqgan.train import SeqGAN, SeqGANState
-from logjax.settings import flatten
+from logjax.settings import check_filters, check_values, flatten
 from logjax.training.parallel import choose_devices
 
 CALLS = {
@@ -51,15 +49,11 @@ CALLS = {
   'mle_epoch': calls.mle_epoch,
 }
 _LEAST = {
-  'devices': 0,
   'benchmark.length': 2,
   'benchmark.sentences': 1,
   'benchmark.warm_up': 1,
   'benchmark.blocks': 1,
   'benchmark.mle_epochs': 1,
-  'seqgan.batch': 1,
-  'seqgan.rollouts': 1,
-  'seqgan.rollout_block': 0,
 }
 _WITH_ROLLOUTS = ('rollouts', 'rewards', 'generator_step')
 _WITH_DISCRIMINATOR = ('rewards', 'generator_step', 'discriminator_step')
@@ -89,25 +83,29 @@ def run(config: ml_collections.ConfigDict) -> Iterator[dict[str, Any]]:
 
 def check(config: ml_collections.ConfigDict) -> None:
   """Raises LogjaxError for the first field with a value that it cannot have."""
+  check_values(config)
   settings = config.benchmark
   for field, values, choices in (
     ('benchmark.names', settings.names, CALLS),
     ('benchmark.discriminators', settings.discriminators, config.discriminators),
     ('benchmark.log_format', (settings.log_format,), FORMATS),
-    ('seqgan.cell', (config.seqgan.cell,), CELLS),
-    ('seqgan.baseline', (config.seqgan.baseline,), BASELINES),
   ):
     for value in values:
       if value not in choices:
         raise LogjaxError(f'--config.{field}: {value!r} is none of {", ".join(choices)}')
+    if not values:
+      raise LogjaxError(f'--config.{field} must name one at least')
+  for name in settings.discriminators:
+    sizes = config.discriminators[name]
+    check_filters(sizes.filter_widths, sizes.filters, f'discriminators.{name}')
   fields = flatten(config.to_dict())
   for field, least in _LEAST.items():
     if fields[field] < least:
       raise LogjaxError(f'--config.{field}={fields[field]} must be at least {least}')
-  if not settings.discriminators:
-    raise LogjaxError('--config.benchmark.discriminators must name one at least')
   if any(not isinstance(size, int) or size < 2 for size in settings.vocabularies):
     raise LogjaxError('--config.benchmark.vocabularies must be whole numbers, each at least 2')
+  if not settings.vocabularies and not settings.log:
+    raise LogjaxError('nothing to measure: give --config.benchmark.vocabularies or a log')
   if settings.mle_rows < config.seqgan.batch:
     raise LogjaxError('--config.benchmark.mle_rows must be at least seqgan.batch')
   if settings.log and not Path(settings.log).is_file():

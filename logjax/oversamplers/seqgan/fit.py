@@ -169,12 +169,11 @@ def _discriminator_round(
   """Makes `(state, key) -> (state, metrics)`: new generated rows, some epochs on them and real."""
   count = settings.rows_per_epoch
   step = parallel(scan_steps(train.make_discriminator_step(model)), devices)
-  sampling_devices = choose_devices(count, devices)
-  sampler = parallel_map(train.make_sampler(model), sampling_devices)
+  sampler = parallel_map(train.make_sampler(model), devices)
 
   def update(state: train.SeqGANState, key: jax.Array):
     sample_key, *epoch_keys = jax.random.split(key, 1 + settings.discriminator_epochs)
-    keys = shard(jax.random.split(sample_key, (len(sets.rows), count)), sampling_devices, axis=1)
+    keys = shard(jax.random.split(sample_key, (len(sets.rows), count)), devices, axis=1)
     drawn = sampler((state.generator.params, state.allowed), keys)
     generated = np.asarray(unshard(drawn, axis=1))
     for epoch_key in epoch_keys:
@@ -215,8 +214,7 @@ def _run_epoch(
   """Runs a step over all batches of rows [K, S * B, ...]; metrics are means over the sets too."""
 
   def batches(x: np.ndarray) -> jax.Array:
-    steps = max(1, x.shape[1] // batch)
-    x = x[:, : steps * batch].reshape(x.shape[0], steps, -1, *x.shape[2:])
+    x = x.reshape(x.shape[0], -1, batch, *x.shape[2:])
     return jnp.asarray(np.moveaxis(x, 0, 1))
 
   examples = jax.tree.map(batches, rows)

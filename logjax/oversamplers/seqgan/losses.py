@@ -37,9 +37,10 @@ def _minus_position_mean(values: jax.Array, inside: jax.Array) -> jax.Array:
 
 
 # What is subtracted from the rewards [B, T] of a batch, given which tokens are inside, bool [B, T]:
-# nothing ([seqgan], the paper), their mean, or the mean of those at the same position. Either
-# leaves the expected gradient as it is but for a factor 1 - 1 / n, for each of n rewards is in the
-# mean, and lowers its variance.
+# nothing ([seqgan], the paper), their mean, or the mean of those at the same position. Both lower
+# the gradient's variance. A reward is in the mean that is taken from it: with 'position' that
+# scales the expected gradient by 1 - 1 / n for n sentences inside there; with 'batch' a sentence's
+# later rewards are in the mean as well, which also turns the gradient a little, by O(1 / B).
 BASELINES = {
   'none': lambda values, inside: values,
   'batch': _minus_batch_mean,

@@ -191,7 +191,7 @@ def rollout_sums(
     keys: one a sentence, [B]; consumed.
     numbers: which of the rollouts 0..N-1 to run, [n]; from N on they do nothing.
     rollouts: N.
-    block: lanes that run together, at least n of them.
+    block: lanes that run together, in whole prefixes: one prefix's n at least.
     share: whether equal prefixes share their rollouts.
 
   Returns:
