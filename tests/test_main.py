@@ -218,7 +218,9 @@ def test_every_core_is_a_device_unless_the_environment_says_otherwise(monkeypatc
     ('--xla_force_host_platform_device_count=5', None, None),
   ):
     monkeypatch.setenv('XLA_FLAGS', flags)
-    monkeypatch.delenv('JAX_NUM_CPU_DEVICES', raising=False)
+    # Set first, so that what the call sets is taken back when the test ends.
+    monkeypatch.setenv('JAX_NUM_CPU_DEVICES', '')
+    monkeypatch.delenv('JAX_NUM_CPU_DEVICES')
     if count:
       monkeypatch.setenv('JAX_NUM_CPU_DEVICES', count)
     use_all_cores()
