@@ -48,7 +48,7 @@ def get_config(choices: str = '') -> ConfigDict:
     _minutes(config)
   if 'constant' in chosen:
     config.seqgan.reward = 'constant'
-    # Nobody asks the discriminator; without it, 200 rounds take a minute.
+    # Nobody asks the discriminator, so it is not trained.
     config.seqgan.discriminator_rounds = 0
     config.seqgan.d_steps = 0
   return config

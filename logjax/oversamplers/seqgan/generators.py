@@ -63,7 +63,7 @@ def make_model(settings: ml_collections.ConfigDict, vocabulary: int, length: int
 
 
 def _default_block() -> int:
-  """Lanes whose logits stay in a CPU's cache, or enough of them to fill an accelerator."""
+  """Lanes a block: measured on a CPU, a guess for accelerators."""
   return 1_024 if jax.default_backend() == 'cpu' else 16_384
 
 
