@@ -16,9 +16,7 @@ from logjax.oversamplers.seqgan import train
 from logjax.oversamplers.seqgan.rollout import make_sentence_critic, rollout_sums
 from logjax.oversamplers.seqgan.sampling import make_policy
 from logjax.training.parallel import (
-  devices_of_step,
   gather_over_devices,
-  index_of_device,
   scan_steps,
   sum_over_devices,
 )
@@ -89,7 +87,6 @@ def rollouts(
 
   def step(state, sentences, keys):
     sentences, keys = gather_over_devices((sentences, keys), axis=1)
-    each = -(-model.rewards.rollouts // devices_of_step())
     policy = make_policy(
       model.generator, jax.tree.map(lambda x: x[0], state.rollout), state.allowed[0]
     )
@@ -98,7 +95,7 @@ def rollouts(
       make_sentence_critic(model.length, lambda sentence: jnp.sum(sentence).astype(jnp.float32)),
       sentences[0],
       keys[0],
-      index_of_device() * each + jnp.arange(each),
+      train.rollouts_of_device(model.rewards.rollouts),
       rollouts=model.rewards.rollouts,
       block=model.rewards.block,
       share=model.rewards.share_equal_prefixes,

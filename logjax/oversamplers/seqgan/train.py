@@ -171,6 +171,15 @@ def make_critic(model: SeqGAN, params: Any) -> Critic:
   return make_window_critic(tables, score)
 
 
+def rollouts_of_device(rollouts: int) -> jax.Array:
+  """Which of the N rollouts this device runs; only inside a parallel step.
+
+  Where N cannot be divided the last devices are given numbers from N on, which do nothing.
+  """
+  each = -(-rollouts // devices_of_step())
+  return index_of_device() * each + jnp.arange(each)
+
+
 def make_values(model: SeqGAN) -> Callable:
   """Makes `(state, sentences [K, B, T], keys [K, B]) -> Q [K, B, T]`, for a parallel step.
 
@@ -180,8 +189,7 @@ def make_values(model: SeqGAN) -> Callable:
   rewards = model.rewards
 
   def of_rollouts(state: SeqGANState, sentences: jax.Array, keys: jax.Array) -> jax.Array:
-    each = -(-rewards.rollouts // devices_of_step())
-    numbers = index_of_device() * each + jnp.arange(each)
+    numbers = rollouts_of_device(rewards.rollouts)
 
     def one_set(xs):
       state, sentences, keys = xs
