@@ -36,6 +36,8 @@ def get_config(schedule: str = '') -> ConfigDict:
   config.oversampler = oversampler()
   config.seqgan = seqgan()
   config.detector = detector()
+  config.ladder = ladder()
+  config.compare = compare()
   if schedule not in SCHEDULES:
     raise ValueError(f'unknown schedule {schedule!r}: use one of {sorted(SCHEDULES)}')
   SCHEDULES[schedule](config)
@@ -57,6 +59,8 @@ def data() -> ConfigDict:
   data.data_dir = ''
   # Lines of the simulated corpus, which is used when none of the above gives a file.
   data.simulated_lines = 33_000
+  # Seed of the simulated corpus; None: the seed above. [logjax] one log for runs with many seeds
+  data.simulated_seed = config_dict.placeholder(int)
   # Read only the first so many lines; 0 means all.
   data.limit_lines = 0
   # Share of lines that may fail to fit the format before the run stops.
@@ -64,6 +68,8 @@ def data() -> ConfigDict:
   # How lines are labelled: 'column', 'instance' (OpenStack, by injected fault), 'file' (OpenStack,
   # as in the paper), 'blocks' (HDFS), or 'auto': by corpus, OpenStack's by protocol too.
   data.labels = 'auto'
+  # Control: give the labels to other lines at random, so that there is nothing to learn. [logjax]
+  data.permute_labels = False
   # HDFS only: the CSV file with a label for every block.
   data.label_file = ''
   # Corpus 'own': regular expression with the named groups message, label, time, node.
@@ -101,19 +107,25 @@ def text() -> ConfigDict:
 def split() -> ConfigDict:
   """Which rows train, validate and test."""
   split = ConfigDict()
-  # Order of rows before cutting: 'time' or 'random'; 'auto' is time unless random_split leaks.
+  # What puts a row on its side: 'time', 'random', or 'text' (at random, each masked text on one
+  # side only); 'auto' is time unless random_split leaks, and text without duplicates_across_split.
   split.by = 'auto'
   # Share of rows that train. None: 0.6 when honest; [paper] 0.05 * 0.05 (OpenStack 0.05 * 0.85).
   split.train = config_dict.placeholder(float)
   # Share of rows that validate. None: 0.2; [paper] 0.05 * 0.95 (OpenStack 0.05 * 0.15).
   split.valid = config_dict.placeholder(float)
+  # Most abnormal rows that train, and that validate, drawn by the seed; 0 means all. [logjax] shows
+  # what oversampling buys where there are few.
+  split.abnormal_train = 0
   return split
 
 
 def oversampler() -> ConfigDict:
   """From few abnormal rows to many."""
   oversampler = ConfigDict()
-  # 'none', 'random' (repeat real rows), 'mle' (SeqGAN without its adversarial phase), 'seqgan'.
+  # 'none', 'class_weights' (no rows: the rare class weighs more in the classifier's loss), 'random'
+  # (repeat real rows), 'smote' (between the codes of an autoencoder), 'smoten' (between tokens),
+  # 'mle' (SeqGAN without its adversarial phase), 'seqgan' ([paper]), 'maligan', 'textgan'.
   oversampler.name = 'seqgan'
   # Rows to generate; None means as many as balance the classes. [paper]
   oversampler.count = config_dict.placeholder(int)
@@ -196,6 +208,12 @@ def seqgan() -> ConfigDict:
   seqgan.discriminator_l2 = 0.2
   # Adam learning rate of the discriminator. [seqgan]
   seqgan.discriminator_learning_rate = 1e-4
+  # TextGAN only: temperature of the softmax that stands for a token in derivatives; at 1 they are
+  # exact for whatever is linear in a token. [logjax]
+  seqgan.textgan_temperature = 1.0
+  # TextGAN only: lambda_m, weight of the discrepancy of the features in what the discriminator
+  # maximises. [logjax]
+  seqgan.textgan_mmd_weight = 0.1
   return seqgan
 
 
@@ -298,6 +316,37 @@ def training(model: ConfigDict) -> None:
   model.monitor = 'loss'
   # Keep the parameters of the best epoch instead of the last. A13
   model.restore_best = True
+
+
+def ladder() -> ConfigDict:
+  """--mode=ladder: what each leak adds."""
+  ladder = ConfigDict()
+  # Repetitions of the detector in every step. [logjax] their mean is what a step reports
+  ladder.repetitions = 3
+  # Resamples of the test rows behind each interval. [logjax]
+  ladder.draws = 1_000
+  return ladder
+
+
+def compare() -> ConfigDict:
+  """--mode=compare: every oversampler with every detector, protocol and seed."""
+  compare = ConfigDict()
+  # Any of oversampler.name; differences are told to 'none' and to 'random'.
+  compare.oversamplers = ('none', 'class_weights', 'random', 'smoten', 'mle', 'seqgan')
+  # 'autoencoder_gru' ([paper]) and 'gru', the same GRU on tokens without autoencoders.
+  compare.detectors = ('autoencoder_gru',)
+  # 'honest' and 'paper'.
+  compare.protocols = ('honest',)
+  # Seeds of training and sampling, each on the same log. [logjax] five show most of the spread
+  compare.seeds = (0, 1, 2, 3, 4)
+  # The cells of all numbers are run again with at most so many abnormal rows to train on, and as
+  # many to validate; () for all rows alone. (5, 10, 20, 50, 100, 500) draws a curve.
+  compare.abnormal_train = ()
+  # Repetitions of the detector in every cell; seeds repeat the oversampler too. [logjax]
+  compare.repetitions = 1
+  # Resamples of test rows and seeds behind each interval. [logjax]
+  compare.draws = 1_000
+  return compare
 
 
 def _small_discriminator(config: ConfigDict) -> None:

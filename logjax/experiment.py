@@ -30,13 +30,27 @@ from logjax.oversamplers.oversample import (
   save_generators,
 )
 from logjax.oversamplers.resample import random_rows
-from logjax.results import Rows, make_details, make_results, test_results
+from logjax.results import (
+  Rows,
+  make_details,
+  make_results,
+  rival_scores,
+  seen_texts,
+  test_results,
+)
+from logjax.scores import TestScores, save_scores
 from logjax.settings import write_json
 from logjax.stages import MARKERS, Run, check_rows, finished, keep_seconds, release, stage
 
 
-def train(run: Run, command: str) -> dict:
-  """Does everything and returns the results, which are also in results.json and report.html."""
+def train(run: Run, command: str, *, keep_scores: bool = False) -> dict:
+  """Does everything and returns the results, which are also in results.json and report.html.
+
+  Args:
+    run: to do.
+    command: that started it, for results.json.
+    keep_scores: whether to leave the scores of every test row in scores.npz.
+  """
   corpus, prepared = read(run)
   rows = make_rows(run, corpus, prepared)
   detector = stage(
@@ -48,9 +62,11 @@ def train(run: Run, command: str) -> dict:
     ),
   )
   with run.progress.stage('test'):
-    scores = _test_scores(run, rows, detector)
-    results = make_results(run.config, run.leaks, rows, detector, scores)
+    scores, rivals = _test_scores(run, rows, detector), rival_scores(rows)
+    results = make_results(run.config, run.leaks, rows, detector, scores, rivals)
     details = make_details(rows, detector, scores)
+  if keep_scores:
+    save_scores(run.workdir / 'scores.npz', _kept_scores(rows, detector, scores, rivals))
   results |= {'seconds': keep_seconds(run), 'command': command}
   write_json(run.workdir / 'details.json', details)
   write_json(run.workdir / 'results.json', results)
@@ -62,8 +78,8 @@ def evaluate(run: Run) -> dict:
   """Restores the run from its workdir and returns its test numbers, training nothing.
 
   Returns:
-    `origin`, `protocol`, `leaks`, `test`, `test_std`, `test_unseen` and `repetitions`, each as in
-    results.json.
+    `origin`, `protocol`, `leaks`, `test`, `test_std`, `test_unseen`, `test_real` and `repetitions`,
+    each as in results.json.
 
   Raises:
     LogjaxError: when the workdir holds no finished training.
@@ -118,7 +134,7 @@ def read(run: Run) -> tuple[Corpus, Prepared]:
   with run.progress.stage('read'):
     try:
       data, told = run.config.data, run.progress.megabytes('download')
-      corpus = open_corpus(data, run.config.seed, run.cache, progress=told)
+      corpus = open_corpus(data, data.simulated_seed, run.cache, progress=told)
       logs = corpus.logs
       run.progress.say(_source_line(corpus.name, corpus.origin, corpus.paths))
       if len(logs.rejected):
@@ -221,7 +237,7 @@ def _fit(run: Run, rows: Rows) -> Detector:
   config = run.config
   # Where oversampler and autoencoders have seen all rows anyway, each repetition draws its own
   # training and validation rows, like the paper; else nothing that validates was trained on.
-  anew = 'oversampler_sees_test' in run.leaks and 'random_split' in run.leaks
+  anew = 'oversampler_sees_test' in run.leaks and run.config.split.by == 'random'
   repetitions = [
     redraw(rows.split, r, shuffled=anew, seed=config.seed)
     for r in range(config.detector.repetitions)
@@ -250,6 +266,14 @@ def _test_scores(run: Run, rows: Rows, detector: Detector) -> np.ndarray:
     key=run.keys['detector'],
     progress=run.progress,
   )
+
+
+def _kept_scores(
+  rows: Rows, detector: Detector, scores: np.ndarray, rivals: dict[str, np.ndarray]
+) -> TestScores:
+  test, examples = rows.split.test, rows.examples
+  truth = (examples.origin[test], examples.abnormal[test], seen_texts(rows))
+  return TestScores(*truth, scores, np.array(detector.thresholds), rivals)
 
 
 def _source_line(name: str, origin: str, paths: Sequence[str]) -> str:

@@ -56,7 +56,10 @@ class Rows(NamedTuple):
 def test_results(
   config: ml_collections.ConfigDict, rows: Rows, detector: Detector, scores: np.ndarray
 ) -> dict[str, Any]:
-  """The test numbers: `test`, `test_std`, `test_unseen` and `repetitions` of results.json.
+  """The test numbers: `test` to `repetitions` of results.json.
+
+  `test_unseen` is on the test rows whose masked text no training row has, `test_real` on those
+  that were not generated.
 
   Args:
     config: of the run, resolved.
@@ -65,27 +68,29 @@ def test_results(
     scores: [R, N].
   """
   test = rows.split.test
-  abnormal = rows.examples.abnormal[test]
-  each = [
-    evaluate_scores(abnormal, score, threshold)
-    for score, threshold in zip(scores, detector.thresholds, strict=True)
-  ]
-  unseen = ~_seen(rows)
-  each_unseen = [
-    evaluate_scores(abnormal[unseen], score[unseen], threshold)
-    for score, threshold in zip(scores, detector.thresholds, strict=True)
-  ]
+  abnormal, real = rows.examples.abnormal[test], rows.examples.origin[test] >= 0
   chosen = _chosen(config.detector.report, detector)
-  mean, std = average([each[r] for r in chosen])
-  unseen_mean, _ = average([each_unseen[r] for r in chosen])
-  synthetic = int((rows.examples.origin[test] < 0).sum())
+
+  def each(of: np.ndarray) -> list[dict[str, Any]]:
+    return [
+      evaluate_scores(abnormal[of], score[of], threshold)
+      for score, threshold in zip(scores, detector.thresholds, strict=True)
+    ]
+
+  def mean(of: np.ndarray) -> dict[str, Any]:
+    measured = each(of)
+    return average([measured[r] for r in chosen])[0]
+
+  everything = each(np.ones(len(test), bool))
+  test_mean, std = average([everything[r] for r in chosen])
   return {
-    'test': {'rows': len(test), 'synthetic_rows': synthetic, **mean},
+    'test': {'rows': len(test), 'synthetic_rows': int((~real).sum()), **test_mean},
     'test_std': std,
-    'test_unseen': unseen_mean,
+    'test_unseen': mean(~seen_texts(rows)),
+    'test_real': mean(real),
     'repetitions': [
       {**metrics, **_training(fitted)}
-      for metrics, fitted in zip(each, detector.fitted, strict=True)
+      for metrics, fitted in zip(everything, detector.fitted, strict=True)
     ],
   }
 
@@ -96,8 +101,18 @@ def make_results(
   rows: Rows,
   detector: Detector,
   scores: np.ndarray,
+  rivals: dict[str, np.ndarray],
 ) -> dict[str, Any]:
-  """Everything in results.json but the durations and the command."""
+  """Everything in results.json but the durations and the command.
+
+  Args:
+    config: of the run, resolved.
+    leaks: of the run.
+    rows: of the run.
+    detector: fitted.
+    scores: [R, N].
+    rivals: of `rival_scores`.
+  """
   corpus, prepared, logs = rows.corpus, rows.prepared, rows.corpus.logs
   return {
     'origin': corpus.origin,
@@ -123,8 +138,11 @@ def make_results(
     },
     'oversampler': rows.oversampled.summary,
     **test_results(config, rows, detector, scores),
-    'baselines': _baselines(rows),
-    'seen_text_share': float(_seen(rows).mean()),
+    'baselines': {
+      name: evaluate_scores(rows.examples.abnormal[rows.split.test], score, THRESHOLD)
+      for name, score in rivals.items()
+    },
+    'seen_text_share': float(seen_texts(rows).mean()),
     'versions': {name: importlib.metadata.version(name) for name in _VERSIONS},
     'device': f'{jax.local_device_count()} x {jax.devices()[0].device_kind}, '
     f'{platform.machine()}, Python {platform.python_version()}',
@@ -194,7 +212,7 @@ def _counts(rows: Rows, side: np.ndarray) -> dict[str, int]:
   }
 
 
-def _seen(rows: Rows) -> np.ndarray:
+def seen_texts(rows: Rows) -> np.ndarray:
   """Which test rows have a masked text that a training row has, bool [N]."""
   group = rows.examples.group
   return np.isin(group[rows.split.test], group[rows.split.train])
@@ -209,12 +227,12 @@ def _masked(rows: Rows, index: np.ndarray) -> pl.Series:
   return pl.concat([rows.prepared.masked, own]).gather(place)
 
 
-def _baselines(rows: Rows) -> dict[str, Any]:
-  """The test numbers of every rival, trained on the real training rows alone."""
-  train, test, abnormal = rows.split.train, rows.split.test, rows.examples.abnormal
+def rival_scores(rows: Rows) -> dict[str, np.ndarray]:
+  """Scores of the test rows [N] by every rival, trained on the real training rows alone."""
+  train = rows.split.train
   real = train[rows.examples.origin[train] >= 0]
-  scores = baseline_scores(_masked(rows, real), abnormal[real], _masked(rows, test))
-  return {name: evaluate_scores(abnormal[test], score, THRESHOLD) for name, score in scores.items()}
+  abnormal = rows.examples.abnormal[real]
+  return baseline_scores(_masked(rows, real), abnormal, _masked(rows, rows.split.test))
 
 
 def _where(rows: Rows, origin: int) -> str:

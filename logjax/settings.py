@@ -8,14 +8,24 @@ from typing import Any
 
 import ml_collections
 
-from logjax.corpora.splits import leaks_of
+from logjax.corpora.splits import leaks_of, split_kind
 from logjax.errors import LogjaxError
 
 CHOICES = {
   'text.numbers': ('auto', 'mask', 'keep'),
   'text.identifiers': ('mask', 'keep', 'drop'),
   'text.tokens': ('words', 'punctuation', 'template'),
-  'oversampler.name': ('none', 'random', 'mle', 'seqgan'),
+  'oversampler.name': (
+    'none',
+    'class_weights',
+    'random',
+    'smote',
+    'smoten',
+    'mle',
+    'seqgan',
+    'maligan',
+    'textgan',
+  ),
   'oversampler.sets_by': ('random', 'time', 'text'),
   'oversampler.similarity': ('none', 'exact', 'masked', 'jaccard'),
   'oversampler.on_shortage': ('repeat', 'short'),
@@ -60,6 +70,10 @@ POSITIVE = (
   'seqgan.g_steps',
   'seqgan.rollouts',
   'detector.repetitions',
+  'ladder.repetitions',
+  'ladder.draws',
+  'compare.repetitions',
+  'compare.draws',
   'detector.gru.hidden',
   'detector.gru.batch',
   'detector.gru.epochs',
@@ -69,6 +83,7 @@ POSITIVE = (
 NOT_NEGATIVE = (
   'devices',
   'data.limit_lines',
+  'split.abnormal_train',
   'text.kept_numbers',
   'seqgan.init_std',
   'seqgan.mle_epochs',
@@ -77,6 +92,7 @@ NOT_NEGATIVE = (
   'seqgan.d_steps',
   'seqgan.rollout_block',
   'seqgan.discriminator_l2',
+  'seqgan.textgan_mmd_weight',
   'detector.noise.variance',
   'detector.gru.patience',
   'detector.gru.rows_per_epoch',
@@ -98,6 +114,7 @@ ABOVE_ZERO = (
   'seqgan.generator_learning_rate',
   'seqgan.clip_norm',
   'seqgan.discriminator_learning_rate',
+  'seqgan.textgan_temperature',
   'detector.autoencoder.learning_rate',
   'detector.gru.learning_rate',
 )
@@ -106,6 +123,8 @@ SIZES = ('seqgan.filter_widths', 'seqgan.filters', 'detector.autoencoder.layers'
 _PAPER_SHARE = 0.05
 _PAPER_TRAINS = {'openstack': 0.85}
 _PAPER_SETS = {'openstack': 2}
+# Parts that one run does not have: which others a larger one consists of.
+_MODES = ('ladder', 'compare')
 
 
 def resolve(config: ml_collections.ConfigDict) -> tuple[ml_collections.ConfigDict, frozenset[str]]:
@@ -115,18 +134,24 @@ def resolve(config: ml_collections.ConfigDict) -> tuple[ml_collections.ConfigDic
     config: as in `configs/default.py`.
 
   Returns:
-    A copy without 'auto' or None, and the leaks of the run.
+    A copy without 'auto' or None and without the parts that only other modes read, and the leaks
+    of the run.
 
   Raises:
     LogjaxError: for a value that no field of that name takes.
   """
   config = config.copy_and_resolve_references().unlock()
   check_values(config)
+  for mode in _MODES:
+    if mode in config:
+      del config[mode]
   leaks = leaks_of(config.protocol, config.leaks, config.split.by)
   paper = config.protocol == 'paper'
   corpus = config.data.corpus
   trains = _PAPER_TRAINS.get(corpus, _PAPER_SHARE)
-  config.split.by = 'random' if 'random_split' in leaks else 'time'
+  config.split.by = split_kind(leaks)
+  if config.data.simulated_seed is None:
+    config.data.simulated_seed = config.seed
   if config.split.train is None:
     config.split.train = _PAPER_SHARE * trains if paper else 0.6
   if config.split.valid is None:

@@ -42,6 +42,7 @@ def open_run(
   cache: Path,
   *,
   new: bool = True,
+  quiet: bool = False,
 ) -> Run:
   """Claims the workdir for a resolved config and makes the run's named keys.
 
@@ -51,6 +52,7 @@ def open_run(
     workdir: of the run.
     cache: where simulated corpora are kept.
     new: whether the workdir may be a new one.
+    quiet: tell nothing on the terminal.
 
   Raises:
     LogjaxError: when the workdir belongs to another config, or to none and `new` is false.
@@ -60,7 +62,7 @@ def open_run(
   claim_workdir(config, workdir)
   names = ('oversampler', 'sampling', 'detector')
   keys = dict(zip(names, jax.random.split(jax.random.key(config.seed), len(names)), strict=True))
-  return Run(config, leaks, workdir, cache, keys, Progress(workdir))
+  return Run(config, leaks, workdir, cache, keys, Progress(workdir, quiet=quiet))
 
 
 def release(run: Run) -> None:

@@ -17,6 +17,7 @@ from logjax.detectors.gru import (
   FeatureRows,
   GRUTrainer,
   add_noise,
+  balanced_weights,
   distinct_examples,
   make_classifier,
 )
@@ -265,6 +266,36 @@ def test_the_classifier_learns_which_rows_are_abnormal(fitted):
   assert trained.metrics['valid_accuracy'] == 1
   rows = draw_rows(30)
   np.testing.assert_array_equal(trainer.score(trained.params, rows) > 0.5, rows.abnormal)
+
+
+@pytest.mark.parametrize('abnormal', [1, 5, 9])
+def test_balanced_weights_give_both_classes_half_and_a_mean_of_one(abnormal):
+  label = np.arange(10) < abnormal
+  weights = balanced_weights(label)
+  assert weights[label].sum() == pytest.approx(5) == weights[~label].sum()
+  assert np.unique(weights[label]).size == np.unique(weights[~label]).size == 1
+
+
+def test_balanced_weights_of_one_class_are_ones():
+  np.testing.assert_array_equal(balanced_weights(np.zeros(4, bool)), np.ones(4))
+
+
+def test_a_balanced_classifier_guesses_half_where_nothing_tells_the_classes_apart():
+  table = np.ones((1, STEPS, CHANNELS), np.float32)
+  count = 64
+  label = np.arange(count) < 8
+  rows = FeatureRows(table, np.zeros(count, int), label, np.zeros(count, bool), np.arange(count))
+  trainer = make_trainer(epochs=30, learning_rate=0.05, patience=100, restore_best=False)
+  options = {'key': jax.random.key(0), 'progress': Progress(), 'repetition': 0}
+  scores = [
+    trainer.score(_last(trainer, rows, balanced, options), rows)[0] for balanced in (False, True)
+  ]
+  assert scores[0] == pytest.approx(1 / 8, abs=0.06)
+  assert scores[1] == pytest.approx(1 / 2, abs=0.12)
+
+
+def _last(trainer: GRUTrainer, rows: FeatureRows, balanced: bool, options: dict) -> dict:
+  return trainer.fit(rows, rows, balanced=balanced, **options).params
 
 
 def test_every_epoch_is_measured_under_its_repetition(fitted):

@@ -210,7 +210,7 @@ def test_vocabulary_from_all_knows_the_words_of_test_rows(with_leak, without):
 
 
 def test_random_split_trains_on_lines_from_after_the_first_test_line(with_leak, without):
-  rows, base = with_leak('random_split'), without.rows
+  rows, base = with_leak('random_split,duplicates_across_split'), without.rows
 
   def times(rows: Rows, side: str) -> np.ndarray:
     return rows.corpus.logs.frame['time'].to_numpy()[getattr(rows.prepared.split, side)]
@@ -250,10 +250,29 @@ def test_noise_on_test_changes_the_scores_and_no_autoencoder(runs, with_leak, wi
   assert (scores[True] != scores[True][:, representative]).any()
 
 
-def test_duplicates_across_split_is_told_and_changes_no_array(with_leak, without):
-  # Equal texts stay on both sides in every protocol, and results say how many and how unseen
-  # texts alone come out; the leak is there so that a result names it.
+def test_duplicates_across_split_has_equal_texts_on_both_sides_of_a_random_split(with_leak):
+  def on_both_sides(rows: Rows) -> int:
+    group = rows.prepared.examples.group
+    return len(np.intersect1d(group[rows.prepared.split.train], group[rows.prepared.split.test]))
+
+  assert on_both_sides(with_leak('random_split,duplicates_across_split')) > 0
+  alone = with_leak('random_split')
+  assert on_both_sides(alone) == 0
+  assert alone.prepared.ordered_by == 'text'
+
+
+def test_duplicates_across_split_changes_no_array_of_a_split_by_time(with_leak, without):
+  # A log in order of time has equal texts on both sides; results say how many, and how unseen
+  # texts alone come out.
   assert differing(with_leak('duplicates_across_split', detector=True), without) == set()
+
+
+def test_without_duplicates_generated_rows_are_on_the_side_of_their_text(with_leak):
+  rows = with_leak('random_split,synthetic_in_test,oversampler_sees_test')
+  group, generated = rows.examples.group, rows.examples.origin < 0
+  assert all(generated[side].any() for side in rows.split)
+  sides = [set(group[side].tolist()) for side in rows.split]
+  assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
 
 
 def test_every_leak_has_its_test_here():

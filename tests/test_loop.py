@@ -40,7 +40,7 @@ def settings_of(**changes) -> ConfigDict:
   return settings
 
 
-def run_script(losses, accuracies=None, progress=None, rows=20, **changes):
+def run_script(losses, accuracies=None, progress=None, rows=20, importance=None, **changes):
   """Fits the counter to a script of validation results, one an epoch.
 
   Returns:
@@ -71,6 +71,7 @@ def run_script(losses, accuracies=None, progress=None, rows=20, **changes):
     devices=1,
     progress=progress or Progress(),
     name='toy_model',
+    importance=importance,
     part=1,
   )
   return trained, seen
@@ -125,6 +126,15 @@ def test_every_epoch_draws_all_rows_in_a_new_order_with_new_keys():
     assert not np.any(np.all(seen[one][2] == seen[other][2], axis=-1))
   for again, first in zip(run_script([3, 2, 1])[1], seen, strict=True):
     jax.tree.map(np.testing.assert_array_equal, again, first)
+
+
+def test_examples_weigh_as_much_as_they_are_important_and_padding_nothing():
+  importance = np.arange(1, 21, dtype=np.float32)
+  _, seen = run_script([1.0], importance=importance)
+  index, weights, _ = seen[0]
+  _, plain = run_script([1.0])
+  np.testing.assert_array_equal(weights, importance[index] * plain[0][1])
+  assert weights.sum() == importance.sum()
 
 
 def test_a_capped_epoch_reaches_all_rows_over_time():

@@ -54,6 +54,13 @@ def numbers(run, rows: Rows, scores: np.ndarray, report: str = 'mean', **kwargs)
   return results.test_results(config, rows, detector(0.5, 0.5, **kwargs), scores)
 
 
+def whole(run, rows: Rows) -> dict:
+  scores = right_and_wrong(rows)
+  return make_results(
+    run.config, run.leaks, rows, detector(0.5, 0.5), scores, results.rival_scores(rows)
+  )
+
+
 def test_the_mean_and_the_deviation_are_those_of_the_repetitions(run, rows):
   found = numbers(run, rows, right_and_wrong(rows))
   assert [r['abnormal']['f1'] for r in found['repetitions']] == [1, 0]
@@ -96,11 +103,21 @@ def test_only_texts_that_no_training_row_has_are_unseen(run, rows):
   texts = results._masked(rows, np.arange(len(rows.examples.inputs))).to_list()
   train = {texts[i] for i in rows.split.train}
   unseen = [i for i in rows.split.test if texts[i] not in train]
-  found = make_results(run.config, run.leaks, rows, detector(0.5, 0.5), right_and_wrong(rows))
+  found = whole(run, rows)
   assert 0 < len(unseen) < len(rows.split.test)
   assert found['test_unseen']['rows'] == len(unseen)
   assert found['test_unseen']['abnormal_rows'] == sum(rows.examples.abnormal[unseen])
   assert found['seen_text_share'] == pytest.approx(1 - len(unseen) / len(rows.split.test))
+
+
+def test_real_test_rows_have_numbers_of_their_own(run, rows):
+  real = rows.examples.origin[rows.split.test] >= 0
+  scores = right_and_wrong(rows)
+  scores[0, ~real] = 1 - scores[0, ~real]  # wrong about every generated row
+  found = numbers(run, rows, scores, report='best', valid_loss=(1.0, 2.0))
+  assert found['test_real']['rows'] == real.sum()
+  assert found['test_real']['accuracy'] == 1
+  assert found['test']['accuracy'] == pytest.approx(real.mean())
 
 
 def test_without_unseen_texts_their_metrics_are_null(run, rows):
@@ -118,7 +135,7 @@ def test_rivals_are_trained_on_real_rows_and_tested_on_the_same_rows(run, rows, 
     return {'never': np.zeros(len(test)), 'always': np.full(len(test), 0.5)}
 
   monkeypatch.setattr(results, 'baseline_scores', rivals)
-  found = make_results(run.config, run.leaks, rows, detector(0.5, 0.5), right_and_wrong(rows))
+  found = whole(run, rows)
   train, abnormal, test = seen
   sides = rows.split.train, rows.split.test
   real = sum(rows.examples.origin[sides[0]] >= 0)
@@ -130,7 +147,7 @@ def test_rivals_are_trained_on_real_rows_and_tested_on_the_same_rows(run, rows, 
 
 
 def test_each_rival_has_the_numbers_that_the_detector_has(run, rows):
-  found = make_results(run.config, run.leaks, rows, detector(0.5, 0.5), right_and_wrong(rows))
+  found = whole(run, rows)
   assert list(found['baselines']) == ['majority', 'unseen', 'lookup', 'nearest', 'tfidf_lr']
   for metrics in found['baselines'].values():
     assert metrics.keys() == found['test'].keys() - {'synthetic_rows'}

@@ -143,7 +143,9 @@ def test_the_leak_and_not_the_protocol_picks_the_features():
 
 def test_a_random_split_is_named_among_the_leaks():
   config, leaks = resolve(config_of(split__by='random'))
-  assert (config.split.by, leaks) == ('random', {'random_split'})
+  assert (config.split.by, leaks) == ('random', {'random_split', 'duplicates_across_split'})
+  config, leaks = resolve(config_of(leaks='random_split'))
+  assert (config.split.by, leaks) == ('text', {'random_split'})
 
 
 @pytest.mark.parametrize(

@@ -39,15 +39,17 @@ def test_the_paper_has_all_seven_leaks_and_the_honest_protocol_none():
   [
     ('honest', '', 'auto', set()),
     ('honest', '', 'time', set()),
-    ('honest', '', 'random', {'random_split'}),
+    ('honest', '', 'random', {'random_split', 'duplicates_across_split'}),
+    ('honest', '', 'text', {'random_split'}),
     ('paper', '', 'auto', SEVEN),
     ('paper', '', 'random', SEVEN),
     ('paper', '', 'time', SEVEN - {'random_split'}),
+    ('paper', '', 'text', SEVEN - {'duplicates_across_split'}),
     ('paper', 'none', 'auto', set()),
-    ('paper', 'none', 'random', {'random_split'}),
+    ('paper', 'none', 'random', {'random_split', 'duplicates_across_split'}),
     ('paper', ' noise_on_test , random_split ', 'auto', {'noise_on_test', 'random_split'}),
     ('honest', 'noise_on_test,random_split', 'time', {'noise_on_test'}),
-    ('honest', 'noise_on_test', 'random', {'noise_on_test', 'random_split'}),
+    ('honest', 'noise_on_test', 'text', {'noise_on_test', 'random_split'}),
     ('honest', ','.join(sorted(SEVEN)), 'auto', SEVEN),
   ],
 )
@@ -61,7 +63,7 @@ def test_leaks_are_the_protocols_or_the_named_ones_and_split_by_decides_its_own(
   ('arguments', 'expected'),
   [
     (('fair', '', 'auto'), "unknown protocol 'fair': --config.protocol is one of honest, paper"),
-    (('paper', '', 'line'), "unknown split.by 'line': it is one of auto, time, random"),
+    (('paper', '', 'line'), "unknown split.by 'line': it is one of auto, time, random, text"),
     (
       ('paper', 'noise', 'auto'),
       f"unknown leak 'noise': --config.leaks takes {', '.join(LEAKS)}",
@@ -164,12 +166,12 @@ def labels(*abnormal):
 
 
 def test_a_split_with_both_classes_to_train_and_test_on_is_fine():
-  splits.check(SPLIT, labels(3, 99), shuffled=False)
-  splits.check(SPLIT, ~labels(3, 99), shuffled=True)
+  splits.check(SPLIT, labels(3, 99), by='time')
+  splits.check(SPLIT, ~labels(3, 99), by='random')
 
 
 def test_a_side_without_an_abnormal_row_is_told_with_all_counts_and_what_would_help():
-  assert error(splits.check, SPLIT, labels(1, 2, 40), shuffled=False) == (
+  assert error(splits.check, SPLIT, labels(1, 2, 40), by='time') == (
     'no abnormal row to test on: train 30 rows (2 abnormal), valid 30 rows (1 abnormal), '
     'test 40 rows (0 abnormal); --config.split.by=random mixes the sides (named among the leaks '
     'of the result), or move split.train and split.valid'
@@ -177,17 +179,18 @@ def test_a_side_without_an_abnormal_row_is_told_with_all_counts_and_what_would_h
 
 
 @pytest.mark.parametrize(
-  ('abnormal', 'shuffled', 'begins', 'ends'),
+  ('abnormal', 'by', 'begins', 'ends'),
   [
-    (labels(40), False, 'no abnormal row to train on and no abnormal row to test on: ', 'valid'),
-    (~labels(1), False, 'no normal row to test on: ', 'split.valid'),
-    (labels(1), True, 'no abnormal row to test on: ', '; give more lines, or move split.train'),
-    (labels(), False, 'no abnormal row to train on and no', '; the log has one class only'),
-    (~labels(), True, 'no normal row to train on and no', '; the log has one class only'),
+    (labels(40), 'time', 'no abnormal row to train on and no abnormal row to test on: ', 'valid'),
+    (~labels(1), 'time', 'no normal row to test on: ', 'split.valid'),
+    (labels(1), 'random', 'no abnormal row to test on: ', '; give more lines, or move split.train'),
+    (labels(1), 'text', 'no abnormal row to test on: ', '; --config.split.by=random lets a text'),
+    (labels(), 'time', 'no abnormal row to train on and no', '; the log has one class only'),
+    (~labels(), 'random', 'no normal row to train on and no', '; the log has one class only'),
   ],
 )
-def test_the_advice_fits_what_is_missing(abnormal, shuffled, begins, ends):
-  message = error(splits.check, SPLIT, abnormal, shuffled=shuffled)
+def test_the_advice_fits_what_is_missing(abnormal, by, begins, ends):
+  message = error(splits.check, SPLIT, abnormal, by=by)
   assert message.startswith(begins)
   assert ends in message
 
@@ -196,4 +199,52 @@ def test_a_split_without_a_validation_row_is_an_error():
   abnormal = np.array([True, False, True, False])
   split = Split(np.array([0, 1]), np.arange(0), np.array([2, 3]))
   with pytest.raises(LogjaxError, match='^no row to validate on: train 2 rows'):
-    splits.check(split, abnormal, shuffled=False)
+    splits.check(split, abnormal, by='time')
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.booleans()), max_size=60), st.integers(0, 3))
+def test_cut_by_text_puts_every_row_on_one_side_and_no_text_on_two(rows, seed):
+  group = np.array([text for text, _ in rows], np.int64)
+  abnormal = np.array([label for _, label in rows], bool)
+  order = np.random.default_rng(seed).permutation(len(rows))
+  split = splits.cut_by_text(order, group, abnormal, 0.6, 0.2)
+  assert sorted(np.concatenate(split).tolist()) == list(range(len(rows)))
+  sides = [set(group[side].tolist()) for side in split]
+  assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+
+
+def test_cut_by_text_deals_each_class_out_near_its_shares():
+  group = np.repeat(np.arange(100), 3)
+  abnormal = group >= 90
+  order = np.random.default_rng(0).permutation(300)
+  split = splits.cut_by_text(order, group, abnormal, 0.6, 0.2)
+  assert [int(abnormal[side].sum()) for side in split] == [18, 6, 6]
+  assert [int((~abnormal[side]).sum()) for side in split] == [162, 54, 54]
+
+
+def test_cut_by_text_gives_each_side_a_text_where_one_has_nearly_all_rows():
+  group = np.array([0] * 90 + [1] * 5 + [2] * 5)
+  split = splits.cut_by_text(np.arange(100), group, np.ones(100, bool), 0.6, 0.2)
+  assert [np.unique(group[side]).tolist() for side in split] == [[0], [1], [2]]
+
+
+def test_a_text_with_rows_of_both_classes_is_on_one_side():
+  group, abnormal = np.array([0, 0, 1, 2, 3]), np.array([True, False, False, False, True])
+  split = splits.cut_by_text(np.arange(5), group, abnormal, 0.4, 0.3)
+  assert sum(0 in group[side] for side in split) == 1
+
+
+@given(st.integers(1, 40), st.integers(0, 3))
+def test_few_abnormal_rows_are_kept_in_train_and_valid_and_all_others_stay(most, seed):
+  abnormal = labels(*range(0, 100, 3))
+  split = splits.keep_abnormal(SPLIT, abnormal, most, seed)
+  for before, after in zip(SPLIT[:2], split[:2], strict=True):
+    assert abnormal[after].sum() == min(most, abnormal[before].sum())
+    assert after[~abnormal[after]].tolist() == before[~abnormal[before]].tolist()
+  assert split.test is SPLIT.test
+  larger = splits.keep_abnormal(SPLIT, abnormal, most + 1, seed)
+  assert all(set(a.tolist()) <= set(b.tolist()) for a, b in zip(split, larger, strict=True))
+
+
+def test_without_a_limit_every_abnormal_row_stays():
+  assert splits.keep_abnormal(SPLIT, labels(1, 2), 0, 0) is SPLIT

@@ -52,8 +52,8 @@ class Prepared(NamedTuple):
     masked: the masked text of every group.
     vocabulary: fitted on the rows that the protocol allows.
     cut_share: share of lines that are longer than a row.
-    ordered_by: what put the rows in the order in which they were split: 'time', 'random', or
-      'line', the order of the files, where a file has no times.
+    ordered_by: what put the rows on their sides: 'time', 'line' (the order of the files, where a
+      file has no times), 'random', or 'text' (at random, each masked text on one side).
   """
 
   examples: Examples
@@ -82,11 +82,14 @@ def prepare(config: ml_collections.ConfigDict, leaks: frozenset[str], logs: Logs
       "'label', or data.label_file for HDFS"
     )
   abnormal = logs.frame['abnormal'].to_numpy()
-  shuffled = 'random_split' in leaks
-  time = line_times(logs.frame)
-  order = splits.order_rows(time, len(abnormal), shuffled=shuffled, seed=config.seed)
-  split = splits.cut(order, config.split.train, config.split.valid)
-  splits.check(split, abnormal, shuffled=shuffled)
+  if config.data.permute_labels:
+    abnormal = np.random.default_rng([config.seed, 1]).permutation(abnormal)
+  time, by = line_times(logs.frame), splits.split_kind(leaks)
+  order = splits.order_rows(time, len(abnormal), shuffled=by != 'time', seed=config.seed)
+  shares = (config.split.train, config.split.valid)
+  if by != 'text':
+    split = splits.cut(order, *shares)
+    splits.check(split, abnormal, by=by)  # before what takes time
 
   texts = read_texts(
     logs.frame['message'],
@@ -95,6 +98,10 @@ def prepare(config: ml_collections.ConfigDict, leaks: frozenset[str], logs: Logs
     tokens='words' if config.text.tokens == 'template' else config.text.tokens,
     lowercase=config.text.lowercase,
   )
+  if by == 'text':
+    split = splits.cut_by_text(order, texts.group, abnormal, *shares)
+    splits.check(split, abnormal, by=by)
+  split = splits.keep_abnormal(split, abnormal, config.split.abnormal_train, config.seed)
   seen = order if 'vocabulary_from_all' in leaks else split.train
   if config.text.tokens == 'template':
     texts = with_templates(texts, seen)
@@ -112,7 +119,7 @@ def prepare(config: ml_collections.ConfigDict, leaks: frozenset[str], logs: Logs
     masked,
     vocabulary,
     cut_share(texts, config.text.length),
-    'random' if shuffled else 'line' if time is None else 'time',
+    'line' if by == 'time' and time is None else by,
   )
 
 
@@ -143,8 +150,8 @@ def add_generated(
 ) -> tuple[Examples, Split]:
   """Adds generated rows [G, T], all abnormal, to the examples.
 
-  They train. With the leak synthetic_in_test they are cut like the real rows, and validate and
-  test too.
+  They train. With the leak synthetic_in_test they are cut at random, and validate and test too;
+  where each masked text is on one side, they go where their text is.
 
   Returns:
     The examples, generated ones last, and their split.
@@ -166,9 +173,28 @@ def add_generated(
     np.concatenate([examples.group, group]),
   )
   if 'synthetic_in_test' in leaks and len(rows):
-    order = count + np.random.default_rng(seed).permutation(len(rows))
-    parts = splits.cut(order, *split_shares)
+    parts = _cut_generated(joined, split, count, leaks, split_shares, seed)
   else:
     parts = Split(count + np.arange(len(rows)), np.arange(0), np.arange(0))
   sides = (np.concatenate(pair) for pair in zip(split, parts, strict=True))
   return joined, Split(*sides)
+
+
+def _cut_generated(
+  joined: Examples,
+  split: Split,
+  count: int,
+  leaks: frozenset[str],
+  shares: tuple[float, float],
+  seed: int,
+) -> Split:
+  """Cuts the rows behind the first `count`, which are generated."""
+  order = count + np.random.default_rng(seed).permutation(len(joined.group) - count)
+  if splits.split_kind(leaks) != 'text':
+    return splits.cut(order, *shares)
+  side_of = np.full(joined.group.max() + 1, -1)
+  for number, side in enumerate(split):
+    side_of[joined.group[side]] = number
+  side = side_of[joined.group[order]]
+  new = splits.cut_by_text(order[side < 0], joined.group, joined.abnormal, *shares)
+  return Split(*(np.concatenate([order[side == n], part]) for n, part in enumerate(new)))

@@ -38,7 +38,8 @@ def leaks_of(protocol: str, leaks: str, split_by: str) -> frozenset[str]:
     protocol: 'honest' or 'paper'.
     leaks: names separated by commas, which replace the protocol's; '' for the protocol's own,
       'none' for none.
-    split_by: 'random' adds random_split, 'time' takes it away, 'auto' leaves it.
+    split_by: 'time' takes random_split away, 'text' adds it without duplicates_across_split,
+      'random' adds both, 'auto' leaves both.
 
   Raises:
     LogjaxError: for a name that is none of `PROTOCOLS` or `LEAKS`.
@@ -47,8 +48,8 @@ def leaks_of(protocol: str, leaks: str, split_by: str) -> frozenset[str]:
     raise LogjaxError(
       f'unknown protocol {protocol!r}: --config.protocol is one of {", ".join(PROTOCOLS)}'
     )
-  if split_by not in ('auto', 'time', 'random'):
-    raise LogjaxError(f'unknown split.by {split_by!r}: it is one of auto, time, random')
+  if split_by not in ('auto', 'time', 'random', 'text'):
+    raise LogjaxError(f'unknown split.by {split_by!r}: it is one of auto, time, random, text')
   chosen = PROTOCOLS[protocol]
   if leaks:
     names = [name.strip() for name in leaks.split(',')]
@@ -57,10 +58,23 @@ def leaks_of(protocol: str, leaks: str, split_by: str) -> frozenset[str]:
   if unknown:
     raise LogjaxError(f'unknown leak {unknown[0]!r}: --config.leaks takes {", ".join(LEAKS)}')
   if split_by == 'random':
-    chosen |= {'random_split'}
+    chosen |= {'random_split', 'duplicates_across_split'}
+  if split_by == 'text':
+    chosen = chosen - {'duplicates_across_split'} | {'random_split'}
   if split_by == 'time':
     chosen -= {'random_split'}
   return chosen
+
+
+def split_kind(leaks: frozenset[str]) -> str:
+  """How rows are split: 'time', 'random', or 'text', where a text is on one side only.
+
+  A log in order of time has its texts on both sides whatever one does, since that is how logs are;
+  so without random_split duplicates_across_split decides nothing, and is only told.
+  """
+  if 'random_split' not in leaks:
+    return 'time'
+  return 'random' if 'duplicates_across_split' in leaks else 'text'
 
 
 def order_rows(time: np.ndarray | None, rows: int, *, shuffled: bool, seed: int) -> np.ndarray:
@@ -93,6 +107,56 @@ def cut(order: np.ndarray, train: float, valid: float) -> Split:
   return Split(order[:first], order[first:second], order[second:])
 
 
+def cut_by_text(
+  order: np.ndarray, group: np.ndarray, abnormal: np.ndarray, train: float, valid: float
+) -> Split:
+  """Cuts rows so that no text is on two sides, as near to the shares as whole texts allow.
+
+  Texts with abnormal rows and texts without are dealt out separately, each the one with most rows
+  first, to the side that lacks most rows of its kind.
+
+  Args:
+    order: of the rows, [N]; decides between texts with equally many rows.
+    group: id of the masked text of every row, from 0 on.
+    abnormal: bool, of every row.
+    train: share of the rows that train.
+    valid: share that validate.
+
+  Raises:
+    LogjaxError: as `cut` does.
+  """
+  wanted = np.array([len(side) for side in cut(order, train, valid)]) / max(1, len(order))
+  groups, first, counts = np.unique(group[order], return_index=True, return_counts=True)
+  has_abnormal = np.bincount(group[order], abnormal[order])[groups] > 0
+  side_of = np.zeros(group[order].max(initial=0) + 1, np.int64)
+  for kind in (True, False):
+    chosen = np.flatnonzero(has_abnormal == kind)
+    lacking = wanted * counts[chosen].sum()
+    for i in chosen[np.lexsort((first[chosen], -counts[chosen]))]:
+      side = int(np.argmax(lacking))
+      side_of[groups[i]] = side
+      lacking[side] -= counts[i]
+  side = side_of[group[order]]
+  return Split(*(order[side == number] for number in range(3)))
+
+
+def keep_abnormal(split: Split, abnormal: np.ndarray, most: int, seed: int) -> Split:
+  """Leaves at most `most` abnormal rows to train and as many to validate; 0 leaves all.
+
+  Which ones is drawn by the seed; the rows of a smaller number are among those of a larger one.
+  Normal rows and those that test stay.
+  """
+  if not most:
+    return split
+  sides = []
+  for number, side in enumerate(split[:2]):
+    drawn = np.random.default_rng([seed, number]).permutation(np.flatnonzero(abnormal[side]))
+    stay = ~abnormal[side]
+    stay[drawn[:most]] = True
+    sides.append(side[stay])
+  return Split(*sides, split.test)
+
+
 def redraw(split: Split, repetition: int, *, shuffled: bool, seed: int) -> Split:
   """Draws train and validation anew from their union, for one of the paper's repetitions.
 
@@ -105,7 +169,7 @@ def redraw(split: Split, repetition: int, *, shuffled: bool, seed: int) -> Split
   return Split(drawn[: len(split.train)], drawn[len(split.train) :], split.test)
 
 
-def check(split: Split, abnormal: np.ndarray, *, shuffled: bool) -> None:
+def check(split: Split, abnormal: np.ndarray, *, by: str) -> None:
   """Checks that both classes are on the training and on the test side, and some row validates.
 
   Raises:
@@ -128,7 +192,12 @@ def check(split: Split, abnormal: np.ndarray, *, shuffled: bool) -> None:
   sides = ', '.join(f'{name} {n:,} rows ({a:,} abnormal)' for name, (n, a) in counts.items())
   if abnormal.sum() in (0, len(abnormal)):
     helps = 'the log has one class only: give a log with both, or check data.labels'
-  elif shuffled:
+  elif by == 'text':
+    helps = (
+      '--config.split.by=random lets a text be on both sides (named among the leaks of the result), '
+      'or move split.train and split.valid'
+    )
+  elif by == 'random':
     helps = 'give more lines, or move split.train and split.valid'
   else:
     helps = (

@@ -91,7 +91,11 @@ def fit_detector(
       for side, noisy in ((part.train, True), (part.valid, 'noise_on_test' in leaks))
     ]
     trained = trainer.fit(
-      *sides, key=jax.random.fold_in(classifier_key, r), progress=progress, repetition=r
+      *sides,
+      key=jax.random.fold_in(classifier_key, r),
+      progress=progress,
+      repetition=r,
+      balanced=config.oversampler.name == 'class_weights',
     )
     threshold = 0.5
     if settings.threshold == 'valid_f1':

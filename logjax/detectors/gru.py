@@ -131,8 +131,19 @@ class GRUTrainer:
     key: jax.Array,
     progress: Progress,
     repetition: int,
+    balanced: bool = False,
   ) -> Trained:
-    """Trains one classifier; the key is consumed."""
+    """Trains one classifier.
+
+    Args:
+      train: rows to train on.
+      valid: rows that decide when to stop.
+      key: consumed.
+      progress: told of every epoch.
+      repetition: its number, for metrics.jsonl.
+      balanced: whether both classes weigh the same in the training loss, however many rows they
+        have.
+    """
     init_key, fit_key, valid_key = jax.random.split(key, 3)
     params = self.init(train.table.shape[1:], init_key)
     examples, weights = distinct_examples(valid, self._settings.rows_per_epoch, valid_key)
@@ -147,6 +158,7 @@ class GRUTrainer:
       devices=self._devices,
       progress=progress,
       name='gru',
+      importance=balanced_weights(train.abnormal) if balanced else None,
       repetition=repetition,
     )
 
@@ -158,6 +170,16 @@ class GRUTrainer:
     zeros = np.zeros(len(used), np.int32)
     examples = (rows.table[used], zeros.astype(bool), zeros.astype(bool), zeros)
     return self._score(params, examples)[inverse]
+
+
+def balanced_weights(abnormal: np.ndarray) -> np.ndarray:
+  """Weights of rows [N], with mean 1, that give both classes the same sum (where both have rows).
+
+  Scikit-learn's `class_weight='balanced'`.
+  """
+  counts = np.bincount(abnormal.astype(int), minlength=2)
+  weight = len(abnormal) / ((counts > 0).sum() * np.maximum(counts, 1))
+  return weight[abnormal.astype(int)].astype(np.float32)
 
 
 def _measure(logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:

@@ -63,6 +63,7 @@ def fit(
   devices: int,
   progress: Progress,
   name: str,
+  importance: np.ndarray | None = None,
   **tags: int,
 ) -> Trained:
   """Trains a model with early stopping.
@@ -78,6 +79,7 @@ def fit(
     devices: that `epoch_step` runs on.
     progress: told of every epoch.
     name: of the stage in metrics.jsonl, with further `tags`.
+    importance: how much each example weighs in the loss, [N]; None for all alike.
 
   Returns:
     The parameters of the best epoch (or the last, without restore_best).
@@ -93,6 +95,8 @@ def fit(
   with progress.track(label, settings.epochs) as advance:
     for epoch in range(settings.epochs):
       index, weights = draw_epoch(rows, shape, order)
+      if importance is not None:
+        weights *= importance[index]
       keys = jax.random.split(jax.random.fold_in(key, epoch + 1), shape)
       batches = shard((take(index), jnp.asarray(weights)), devices, axis=1)
       state, metrics = epoch_step(state, batches, shard(keys, devices, axis=1))

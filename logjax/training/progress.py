@@ -16,14 +16,18 @@ _SECONDS_BETWEEN_LINES = 15
 class Progress:
   """Tells how a run goes on: bars on a terminal, plain lines when piped.
 
+  Args:
+    workdir: where metrics.jsonl is; None for nowhere.
+    quiet: tell nothing on the terminal.
+
   Attributes:
     seconds: time of every finished stage.
   """
 
-  def __init__(self, workdir: Path | None = None):
+  def __init__(self, workdir: Path | None = None, *, quiet: bool = False):
     self._file = workdir / 'metrics.jsonl' if workdir else None
     self._console = rich.console.Console(
-      file=sys.stderr, highlight=False, soft_wrap=True, markup=False, emoji=False
+      file=sys.stderr, highlight=False, soft_wrap=True, markup=False, emoji=False, quiet=quiet
     )
     self.seconds: dict[str, float] = {}
 

@@ -1,0 +1,58 @@
+"""The scores of the test rows, kept so that runs can be compared row by row. N test rows."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+_RIVAL = 'rival_'
+
+
+class TestScores(NamedTuple):
+  """What a run said of its test rows.
+
+  Attributes:
+    origin: line of the corpus, -1 for a generated row, int64 [N].
+    abnormal: the truth, bool [N].
+    seen: whether a training row has the same masked text, bool [N].
+    scores: of the detector's repetitions, float32 [R, N].
+    thresholds: from which a row is called abnormal, float64 [R].
+    rivals: scores of every simple rival, each float64 [N].
+  """
+
+  __test__ = False  # pytest, this is no test
+
+  origin: np.ndarray
+  abnormal: np.ndarray
+  seen: np.ndarray
+  scores: np.ndarray
+  thresholds: np.ndarray
+  rivals: dict[str, np.ndarray]
+
+  def of(self, rows: np.ndarray) -> 'TestScores':
+    """Those of some rows, bool [N]."""
+    return TestScores(
+      self.origin[rows],
+      self.abnormal[rows],
+      self.seen[rows],
+      self.scores[:, rows],
+      self.thresholds,
+      {name: scores[rows] for name, scores in self.rivals.items()},
+    )
+
+
+def save_scores(path: Path, scores: TestScores) -> None:
+  """Writes the scores to a file that appears whole or not at all."""
+  fields = scores._asdict()
+  rivals = {_RIVAL + name: values for name, values in fields.pop('rivals').items()}
+  partial = path.with_name('part.' + path.name)
+  np.savez(partial, **fields, **rivals)
+  partial.replace(path)
+
+
+def load_scores(path: Path) -> TestScores:
+  """Reads what `save_scores` wrote."""
+  with np.load(path, allow_pickle=False) as saved:
+    fields = {name: saved[name] for name in saved.files}
+  rivals = {name: fields.pop(name) for name in saved.files if name.startswith(_RIVAL)}
+  return TestScores(**fields, rivals={n.removeprefix(_RIVAL): s for n, s in rivals.items()})
