@@ -10,7 +10,7 @@ import polars as pl
 from logjax.corpora.examples import Prepared, add_generated, masked_rows, prepare
 from logjax.corpora.formats import write_rejected, write_rejected_lines
 from logjax.corpora.source import Corpus, open_corpus
-from logjax.corpora.splits import redraw
+from logjax.corpora.splits import knows_all, redraw
 from logjax.detectors.autoencoder_gru import (
   Detector,
   fit_detector,
@@ -21,15 +21,14 @@ from logjax.detectors.autoencoder_gru import (
 from logjax.errors import LogjaxError
 from logjax.evaluation.report import write_report
 from logjax.oversamplers.oversample import (
-  GENERATORS,
+  MAKE_NO_ROWS,
   Oversampled,
+  draw_rows,
   fit_oversampler,
-  oversample,
-  restore_generators,
-  sample_rows,
-  save_generators,
 )
 from logjax.oversamplers.resample import random_rows
+from logjax.oversamplers.saved import restore_generators, sample_rows, save_generators
+from logjax.oversamplers.seqgan.generators import Generators
 from logjax.results import (
   Rows,
   make_details,
@@ -168,9 +167,9 @@ def make_rows(run: Run, corpus: Corpus, prepared: Prepared) -> Rows:
     _restore_generated,
   )
   summary = oversampled.summary
-  if summary['name'] != 'none' and not summary['requested']:
+  if summary['name'] not in MAKE_NO_ROWS and not summary['requested']:
     run.progress.say('oversampler: no abnormal row is wanted, there are as many as normal ones')
-  elif summary['name'] in GENERATORS and summary['kept'] < summary['requested']:
+  elif summary['name'] != 'random' and summary['kept'] < summary['requested']:
     run.progress.say(
       f'oversampler: of {summary["requested"]:,} rows wanted only {summary["kept"]:,} are distinct '
       f'and new; {summary["repeated"]:,} are repeats'
@@ -181,7 +180,7 @@ def make_rows(run: Run, corpus: Corpus, prepared: Prepared) -> Rows:
 def _oversampler_rows(run: Run, prepared: Prepared) -> np.ndarray:
   """Indices of the abnormal rows that the oversampler may learn from, oldest first."""
   abnormal = prepared.examples.abnormal
-  if 'oversampler_sees_test' in run.leaks:
+  if knows_all(run.leaks):
     return np.flatnonzero(abnormal)
   return np.sort(prepared.split.train[abnormal[prepared.split.train]])
 
@@ -195,22 +194,22 @@ def _oversample(run: Run, prepared: Prepared, origin: str, folder: Path) -> None
   count = config.oversampler.count
   if count is None:
     count = max(0, int((~examples.abnormal[side]).sum() - examples.abnormal[side].sum()))
-  generators = None
+  fitted = None
   if count > 0:
-    generators = fit_oversampler(
+    fitted = fit_oversampler(
       config, inputs, group, key=run.keys['oversampler'], progress=run.progress
     )
-  oversampled = oversample(
+  oversampled = draw_rows(
     config,
     inputs,
     count,
-    generators,
+    fitted,
     lambda rows: masked_rows(prepared.vocabulary, rows),
     key=run.keys['sampling'],
   )
   folder.mkdir(parents=True, exist_ok=True)
-  if generators is not None:
-    save_generators(folder, generators, prepared.vocabulary)
+  if isinstance(fitted, Generators):
+    save_generators(folder, fitted, prepared.vocabulary)
   np.save(folder / 'generated.npy', oversampled.rows, allow_pickle=False)
   texts = prepared.vocabulary.decode(oversampled.rows).value_counts(name='count')
   texts = texts.sort(['count', 'text'], descending=[True, False]).select('count', 'text')
@@ -237,7 +236,7 @@ def _fit(run: Run, rows: Rows) -> Detector:
   config = run.config
   # Where oversampler and autoencoders have seen all rows anyway, each repetition draws its own
   # training and validation rows, like the paper; else nothing that validates was trained on.
-  anew = 'oversampler_sees_test' in run.leaks and run.config.split.by == 'random'
+  anew = knows_all(run.leaks) and run.config.split.by == 'random'
   repetitions = [
     redraw(rows.split, r, shuffled=anew, seed=config.seed)
     for r in range(config.detector.repetitions)

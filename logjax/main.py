@@ -20,10 +20,12 @@ _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints,
 _MODE = flags.DEFINE_enum(
   'mode',
   'train',
-  ['train', 'evaluate', 'generate', 'benchmark'],
+  ['train', 'evaluate', 'generate', 'ladder', 'compare', 'benchmark'],
   'train: everything, going on where an earlier call stopped; evaluate: restore the run, train '
   'nothing, and print its test numbers, as JSON on standard output and as a table on standard '
-  'error; generate: restore the generators and print --count lines on standard output; benchmark: '
+  'error; generate: restore the generators and print --count lines on standard output; ladder: '
+  'from the protocol of the paper to the honest one, a leak less at each step; compare: all '
+  'oversamplers, detectors, protocols and seeds of config.compare, and a leaderboard; benchmark: '
   'time what --config=configs/benchmark.py names, one JSON line each, without a workdir.',
 )
 _COUNT = flags.DEFINE_integer('count', 20, 'Lines that --mode=generate prints.', lower_bound=1)
@@ -39,8 +41,31 @@ def main(argv: list[str]) -> None:
     raise LogjaxError('--workdir must have a value: the folder for checkpoints, results and report')
   elif 'oracle' in _CONFIG.value:
     run_oracle()
+  elif _MODE.value == 'ladder':
+    run_ladder()
+  elif _MODE.value == 'compare':
+    run_compare()
   else:
     run_experiment()
+
+
+def run_ladder() -> None:
+  """Takes one leak away after the other."""
+  from logjax import ladder
+  from logjax.evaluation.terminal import print_ladder
+
+  workdir = Path(_WORKDIR.value)
+  print_ladder(ladder.run(_CONFIG.value, workdir, cache_folder(), command('python')), workdir)
+
+
+def run_compare() -> None:
+  """Compares oversamplers and detectors."""
+  from logjax import compare
+  from logjax.evaluation.terminal import print_leaderboard
+
+  workdir = Path(_WORKDIR.value)
+  results = compare.run(_CONFIG.value, workdir, cache_folder(), command('python'))
+  print_leaderboard(results, workdir)
 
 
 def run_benchmark() -> None:

@@ -13,10 +13,16 @@ import polars as pl
 
 from logjax.corpora.examples import Examples, Prepared, masked_rows
 from logjax.corpora.source import Corpus
-from logjax.corpora.splits import Split
+from logjax.corpora.splits import Split, knows_all
 from logjax.detectors.autoencoder_gru import Detector
 from logjax.detectors.baselines import THRESHOLD, baseline_scores
-from logjax.evaluation.metrics import average, evaluate_scores, precision_recall_points
+from logjax.evaluation.metrics import (
+  average,
+  evaluate_scores,
+  natural_precision,
+  precision_recall_points,
+)
+from logjax.evaluation.quality import quality
 from logjax.oversamplers.oversample import Oversampled
 from logjax.oversamplers.similarity import nearest
 
@@ -59,7 +65,8 @@ def test_results(
   """The test numbers: `test` to `repetitions` of results.json.
 
   `test_unseen` is on the test rows whose masked text no training row has, `test_real` on those
-  that were not generated.
+  that were not generated. `natural_precision` is that of `test`, re-weighted to the share of
+  abnormal rows in the log; None where the test has no generated rows.
 
   Args:
     config: of the run, resolved.
@@ -88,6 +95,9 @@ def test_results(
     'test_std': std,
     'test_unseen': mean(~seen_texts(rows)),
     'test_real': mean(real),
+    'natural_precision': None
+    if real.all()
+    else natural_precision(test_mean, float(rows.prepared.examples.abnormal.mean())),
     'repetitions': [
       {**metrics, **_training(fitted)}
       for metrics, fitted in zip(everything, detector.fitted, strict=True)
@@ -136,7 +146,7 @@ def make_results(
       'distinct': len(prepared.masked),
       'numbers': config.text.numbers,
     },
-    'oversampler': rows.oversampled.summary,
+    'oversampler': rows.oversampled.summary | {'quality': _quality(rows, leaks, config.seed)},
     **test_results(config, rows, detector, scores),
     'baselines': {
       name: evaluate_scores(rows.examples.abnormal[rows.split.test], score, THRESHOLD)
@@ -225,6 +235,17 @@ def _masked(rows: Rows, index: np.ndarray) -> pl.Series:
   place = rows.examples.group[index]
   place[generated] = len(rows.prepared.masked) + np.arange(len(own))
   return pl.concat([rows.prepared.masked, own]).gather(place)
+
+
+def _quality(rows: Rows, leaks: frozenset[str], seed: int) -> dict[str, Any] | None:
+  """What the generated rows are worth, against abnormal rows that the oversampler never saw."""
+  if not len(rows.oversampled.rows):
+    return None
+  inputs, abnormal = rows.prepared.examples.inputs, rows.prepared.examples.abnormal
+  train = np.concatenate(rows.prepared.split) if knows_all(leaks) else rows.prepared.split.train
+  known = np.zeros(len(abnormal), bool)
+  known[train] = True
+  return quality(rows.oversampled.rows, inputs[abnormal & known], inputs[abnormal & ~known], seed)
 
 
 def rival_scores(rows: Rows) -> dict[str, np.ndarray]:

@@ -61,6 +61,7 @@ AUTO = {
 }
 POSITIVE = (
   'data.simulated_lines',
+  'oversampler.neighbours',
   'seqgan.embedding',
   'seqgan.hidden',
   'seqgan.discriminator_embedding',

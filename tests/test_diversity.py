@@ -17,8 +17,8 @@ def grams(row, n: int) -> list[tuple]:
 
 
 def textbook_bleu(row, others, order: int) -> float:
-  """BLEU of equally long sentences, smoothed by method 1 of Chen and Cherry."""
-  logs = []
+  """BLEU of a sentence, smoothed by method 1 of Chen and Cherry."""
+  logs, order = [], min(order, len(row))
   for n in range(1, order + 1):
     counts = Counter(grams(row, n))
     clipped = sum(
@@ -26,7 +26,8 @@ def textbook_bleu(row, others, order: int) -> float:
       for gram, count in counts.items()
     )
     logs.append(math.log((clipped or 0.1) / sum(counts.values())))
-  return math.exp(sum(logs) / order)
+  nearest = min((len(other) for other in others), key=lambda m: (abs(m - len(row)), m))
+  return math.exp(sum(logs) / order) * math.exp(min(0, 1 - nearest / len(row)))
 
 
 rows_of_few_tokens = hnp.arrays(
@@ -44,6 +45,25 @@ def test_self_bleu_is_the_textbooks(rows, order):
     textbook_bleu(row, values[:i] + values[i + 1 :], order) for i, row in enumerate(values)
   ]
   np.testing.assert_allclose(self_bleu(rows, order), expected, rtol=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows_of_few_tokens, st.integers(1, 4), st.data())
+def test_self_bleu_of_padded_rows_is_the_textbooks(rows, order, data):
+  size, time = rows.shape
+  lengths = data.draw(hnp.arrays(np.int64, size, elements=st.integers(1, time)))
+  values = [row[:length] for row, length in zip(rows.tolist(), lengths, strict=True)]
+  expected = [
+    textbook_bleu(row, values[:i] + values[i + 1 :], order) for i, row in enumerate(values)
+  ]
+  padded = np.where(np.arange(time) < lengths[:, None], rows, 0)
+  np.testing.assert_allclose(self_bleu(padded, order, lengths), expected, rtol=1e-12)
+
+
+def test_a_short_row_pays_for_its_brevity():
+  """All of its n-grams are the others', which are twice as long."""
+  rows, lengths = np.array([[1, 2, 0, 0], [1, 2, 3, 4], [1, 2, 3, 4]]), np.array([2, 4, 4])
+  np.testing.assert_allclose(self_bleu(rows, 4, lengths), [math.exp(1 - 4 / 2), 1, 1])
 
 
 @settings(max_examples=60, deadline=None)

@@ -295,7 +295,9 @@ def test_a_side_without_abnormal_rows_is_refused_and_a_random_split_helps(runs, 
   # The refused command left the workdir free for this one.
   run = runs.open(tmp_path / 'workdir', data__path=str(tmp_path / 'mine.log'), split__by='random')
   corpus, prepared = experiment.read(run)
-  assert run.leaks == {'random_split', 'duplicates_across_split'} and run.config.protocol == 'honest'
+  assert (
+    run.leaks == {'random_split', 'duplicates_across_split'} and run.config.protocol == 'honest'
+  )
   assert corpus.origin == 'file'
   assert all(0 < prepared.examples.abnormal[side].mean() < 1 for side in prepared.split)
 

@@ -16,7 +16,7 @@ from compiling import compiled_fast
 from logjax import experiment
 from logjax.corpora.splits import LEAKS
 from logjax.detectors.autoencoder_gru import Detector, restore_detector, score_rows
-from logjax.oversamplers.oversample import restore_generators
+from logjax.oversamplers.saved import restore_generators
 from logjax.results import Rows
 from logjax.stages import Run, finished
 

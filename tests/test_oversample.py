@@ -19,12 +19,9 @@ from configs import default
 from logjax.corpora.text import Vocabulary
 from logjax.errors import LogjaxError
 from logjax.oversamplers import oversample as oversample_module
-from logjax.oversamplers.oversample import (
-  fit_oversampler,
-  oversample,
-  restore_generators,
-  save_generators,
-)
+from logjax.oversamplers.oversample import draw_rows, fit_oversampler, oversample
+from logjax.oversamplers.saved import restore_generators, save_generators
+from logjax.settings import resolve
 from logjax.training.progress import Progress
 
 # Ids from 90 on are numbers, which the masked text does not tell apart.
@@ -66,36 +63,37 @@ def oversample_stream(stream, count, *, block=2, config=None, **changes):
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(oversample_module, 'make_generate', make_generate)
     config = config or config_of(name='seqgan', **changes)
-    oversampled = oversample(config, TRAIN, count, 'generators', masked, key=jax.random.key(0))
+    oversampled = draw_rows(config, TRAIN, count, 'generators', masked, key=jax.random.key(0))
   return oversampled, np.concatenate([stream[:0], *made])
 
 
-def test_none_makes_nothing():
-  rows, summary = oversample(config_of(name='none'), TRAIN, 50, None, masked, key=None)
+@pytest.mark.parametrize('name', ['none', 'class_weights'])
+def test_what_makes_no_rows_makes_nothing(name):
+  rows, summary = draw_rows(config_of(name=name), TRAIN, 50, None, masked, key=None)
   assert rows.shape == (0, 3) and rows.dtype == np.int32
-  assert (summary['name'], summary['requested'], summary['generated']) == ('none', 0, 0)
+  assert (summary['name'], summary['requested'], summary['generated']) == (name, 0, 0)
   assert summary['distinct_share'] is None and summary['novel_text_share'] is None
 
 
-@pytest.mark.parametrize('name', ['random', 'mle', 'seqgan'])
+@pytest.mark.parametrize('name', ['random', 'smote', 'smoten', 'mle', 'seqgan'])
 @pytest.mark.parametrize('count', [0, -3])
 def test_classes_that_balance_already_get_nothing(name, count):
-  rows, summary = oversample(config_of(name=name), TRAIN, count, None, masked, key=None)
+  rows, summary = draw_rows(config_of(name=name), TRAIN, count, None, masked, key=None)
   assert rows.shape == (0, 3)
   assert (summary['name'], summary['requested'], summary['kept']) == (name, 0, 0)
 
 
 def test_random_repeats_training_rows_and_says_so():
   config = config_of(name='random')
-  rows, summary = oversample(config, TRAIN, 500, None, masked, key=None)
+  rows, summary = draw_rows(config, TRAIN, 500, None, masked, key=None)
   assert rows.shape == (500, 3)
   assert {tuple(row) for row in rows} == {tuple(row) for row in TRAIN}
   assert (summary['requested'], summary['generated']) == (500, 500)
   assert (summary['kept'], summary['repeated'], summary['removed']) == (0, 500, {})
   assert summary['distinct_share'] == 3 / 500 and summary['novel_text_share'] == 0
-  np.testing.assert_array_equal(oversample(config, TRAIN, 500, None, masked, key=None).rows, rows)
+  np.testing.assert_array_equal(draw_rows(config, TRAIN, 500, None, masked, key=None).rows, rows)
   config.seed = 1
-  assert not np.array_equal(oversample(config, TRAIN, 500, None, masked, key=None).rows, rows)
+  assert not np.array_equal(draw_rows(config, TRAIN, 500, None, masked, key=None).rows, rows)
 
 
 def test_distinct_and_new_rows_are_kept_as_they_come():
@@ -212,14 +210,78 @@ def test_all_counts_add_up(stream, count, block, similarity, on_shortage, max_dr
 
 
 def test_an_oversampler_without_training_has_nothing_to_fit():
-  for name in ('none', 'random'):
+  for name in ('none', 'class_weights', 'random', 'smoten'):
     assert fit_oversampler(config_of(name=name), TRAIN, None, key=None, progress=None) is None
 
 
-@pytest.mark.parametrize('name', ['mle', 'seqgan'])
-def test_generators_need_a_row_to_learn_from(name):
+@pytest.mark.parametrize('name', ['random', 'smote', 'smoten', 'mle', 'seqgan'])
+def test_whatever_makes_rows_needs_a_row_to_learn_from(name):
   with pytest.raises(LogjaxError, match='no abnormal row'):
     fit_oversampler(config_of(name=name), TRAIN[:0], np.zeros(0), key=None, progress=None)
+
+
+def test_smoten_needs_a_row_with_a_token():
+  with pytest.raises(LogjaxError, match='no abnormal row with a token'):
+    draw_rows(config_of(name='smoten'), 0 * TRAIN, 5, None, masked, key=jax.random.key(0))
+
+
+def test_votes_that_equal_training_rows_are_removed_and_repeated():
+  """With one neighbour every vote is a tie, which leaves a row as it is."""
+  config = config_of(name='smoten', neighbours=1)
+  rows, summary = draw_rows(config, TRAIN, 20, None, masked, key=jax.random.key(0))
+  assert (summary['generated'], summary['kept'], summary['repeated']) == (40, 0, 20)
+  assert summary['removed'] == {'equal_to_train': 40, 'equal_to_each_other': 0, 'empty': 0}
+  assert {tuple(row) for row in rows} <= {tuple(row) for row in TRAIN} and len(rows) == 20
+  config.oversampler.on_shortage = 'short'
+  assert len(draw_rows(config, TRAIN, 20, None, masked, key=jax.random.key(0)).rows) == 0
+
+
+def test_new_votes_are_kept_once_and_then_repeated():
+  rows = np.array([[1, 2, 8], [1, 7, 3], [6, 2, 3]], np.int32)
+  config = config_of(name='smoten', neighbours=2)
+  made, summary = draw_rows(config, rows, 4, None, masked, key=jax.random.key(0))
+  assert made.tolist() == [[1, 2, 3]] * 4
+  assert (summary['kept'], summary['repeated'], summary['novel_text_share']) == (1, 3, 1)
+
+
+SMALL = {'detector.autoencoder.layers': (8, 4, 8), 'detector.autoencoder.epochs': 2, 'devices': 1}
+
+
+# The other generators go through the same call in test_imblearn_api.py: they compile for long.
+@pytest.mark.parametrize('name', ['none', 'class_weights', 'random', 'smote', 'smoten', 'mle'])
+def test_one_call_makes_as_many_rows_as_wanted(name):
+  config, _ = resolve(tiny_config())
+  config.update_from_flattened_dict({**SMALL, 'oversampler.name': name})
+  with compiled_fast():
+    made = oversample(config, ROWS, 7, jax.random.key(0))
+    again = oversample(config, ROWS, 7, jax.random.key(0))
+  assert made.shape == (0 if name in ('none', 'class_weights') else 7, 5)
+  assert made.dtype == np.int32 and set(made.ravel()) <= set(range(10))
+  np.testing.assert_array_equal(again, made)
+
+
+def test_the_key_and_not_the_configured_seed_decides_the_rows():
+  config, _ = resolve(config_of(name='random'))
+  wide = np.arange(1, 301, dtype=np.int32).reshape(100, 3)
+  first = oversample(config, wide, 50, jax.random.key(0))
+  assert not np.array_equal(oversample(config, wide, 50, jax.random.key(1)), first)
+  config.seed = 5
+  np.testing.assert_array_equal(oversample(config, wide, 50, jax.random.key(0)), first)
+
+
+@pytest.mark.parametrize('name', ['random', 'smote', 'smoten'])
+def test_of_one_distinct_row_all_are_that_row(name):
+  config, _ = resolve(config_of(name=name))
+  config.update_from_flattened_dict(SMALL | {'detector.autoencoder.epochs': 40})
+  with compiled_fast():
+    made = oversample(config, TRAIN[[0, 0, 0]], 5, jax.random.key(0))
+  assert made.tolist() == [[1, 2, 90]] * 5
+
+
+def test_similarity_without_a_vocabulary_looks_at_ids():
+  rows = np.array([[1, 2, 8], [1, 7, 3], [6, 2, 3]], np.int32)
+  config, _ = resolve(config_of(name='smoten', similarity='masked', on_shortage='short'))
+  assert oversample(config, rows, 4, jax.random.key(0)).tolist() == [[1, 2, 3]]
 
 
 # A tiny generator, by dotted name; with the rows below it has the shapes of test_seqgan_fit.py, so
@@ -264,7 +326,7 @@ def fitted(tmp_path_factory):
 
 
 def generate_tiny(generators, config=None):
-  return oversample(config or tiny_config(), ROWS, 300, generators, masked, key=jax.random.key(1))
+  return draw_rows(config or tiny_config(), ROWS, 300, generators, masked, key=jax.random.key(1))
 
 
 def test_trained_generators_make_rows_of_their_sets(fitted):

@@ -120,6 +120,37 @@ def test_real_test_rows_have_numbers_of_their_own(run, rows):
   assert found['test']['accuracy'] == pytest.approx(real.mean())
 
 
+def test_precision_is_told_at_the_natural_share_where_generated_rows_test(run, rows):
+  found = numbers(run, rows, right_and_wrong(rows), report='last')  # wrong about every row
+  if run.config.protocol == 'honest':
+    assert found['natural_precision'] is None
+  else:
+    assert found['natural_precision'] == {'normal': 0, 'abnormal': 0}
+    right = numbers(run, rows, right_and_wrong(rows), report='best', valid_loss=(1.0, 2.0))
+    assert right['natural_precision'] == {'normal': 1, 'abnormal': 1}
+
+
+def test_generated_rows_are_measured_against_rows_that_the_oversampler_never_saw(
+  run, rows, monkeypatch
+):
+  seen = []
+
+  def measure(*arguments):
+    seen.extend(arguments)
+    return {'self_bleu': 0.5}
+
+  monkeypatch.setattr(results, 'quality', measure)
+  assert whole(run, rows)['oversampler']['quality'] == {'self_bleu': 0.5}
+  made, train, held_out, _ = seen
+  examples, split = rows.prepared.examples, rows.prepared.split
+  assert made is rows.oversampled.rows
+  assert len(train) + len(held_out) == examples.abnormal.sum()
+  if run.config.protocol == 'honest':
+    assert len(train) == examples.abnormal[split.train].sum()
+  else:
+    assert len(held_out) == 0
+
+
 def test_without_unseen_texts_their_metrics_are_null(run, rows):
   everything = rows._replace(split=rows.split._replace(train=np.arange(len(rows.examples.inputs))))
   unseen = numbers(run, everything, right_and_wrong(rows))['test_unseen']

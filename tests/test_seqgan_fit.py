@@ -51,11 +51,11 @@ def settings_of(**changes):
   return settings
 
 
-def fit(settings, *, adversarial, devices=0, workdir=None, sets=SETS, **hooks) -> Generators:
+def fit(settings, *, method, devices=0, workdir=None, sets=SETS, **hooks) -> Generators:
   return fit_generators(
     settings,
     sets,
-    adversarial=adversarial,
+    method=method,
     key=jax.random.key(0),
     devices=devices,
     progress=Progress(workdir),
@@ -123,7 +123,7 @@ def recorder(monkeypatch):
 
 
 def test_the_adversarial_phase_begins_with_a_fresh_optimiser(recorder, tmp_path):
-  fit(settings_of(), adversarial=True, workdir=tmp_path)
+  fit(settings_of(), method='seqgan', workdir=tmp_path)
   before = [state for name, state in recorder.opt_states if name == 'make_mle_step']
   first = next(state for name, state in recorder.opt_states if name == 'make_generator_step')
   assert before[-1] == ()  # what the phase before left, here nothing
@@ -132,7 +132,7 @@ def test_the_adversarial_phase_begins_with_a_fresh_optimiser(recorder, tmp_path)
 
 def test_the_steps_follow_algorithm_1(recorder, tmp_path):
   settings = settings_of(discriminator_rounds=2, rounds=2, d_steps=2, rollout_update=0.25)
-  fit(settings, adversarial=True, workdir=tmp_path)
+  fit(settings, method='seqgan', workdir=tmp_path)
   mle, judge, play = 'make_mle_step', 'make_discriminator_step', 'make_generator_step'
   pretrained = ['sample', judge, judge]  # newly sampled rows, then two epochs on them
   adversarial = [play, play, *pretrained, *pretrained, ('beta', 0.25)]
@@ -145,12 +145,12 @@ def test_the_steps_follow_algorithm_1(recorder, tmp_path):
 
 
 def test_maximum_likelihood_alone_takes_no_other_step(recorder):
-  fit(settings_of(), adversarial=False)
+  fit(settings_of(), method='mle')
   assert {call[0] for call in recorder.calls} == {'make_mle_step'}
 
 
 def test_no_step_uses_a_key_twice(recorder):
-  fit(settings_of(rounds=2, d_steps=2), adversarial=True)
+  fit(settings_of(rounds=2, d_steps=2), method='seqgan')
   keys = [call[-1].reshape(-1, 2) for call in recorder.calls if call[0] != 'beta']
   assert len(np.unique(np.concatenate(keys), axis=0)) == sum(map(len, keys))
 
@@ -158,7 +158,7 @@ def test_no_step_uses_a_key_twice(recorder):
 @pytest.mark.parametrize(('batch', 'rows_per_epoch'), [(8, 32), (8, 8), (4, 64)])
 def test_an_epoch_has_the_wanted_rows_of_every_set_equally_often(recorder, batch, rows_per_epoch):
   """Two sentences a set are fewer than a batch: they come again and again, in a new order."""
-  fit(settings_of(batch=batch, rows_per_epoch=rows_per_epoch), adversarial=False)
+  fit(settings_of(batch=batch, rows_per_epoch=rows_per_epoch), method='mle')
   epochs = [call[1] for call in recorder.of('make_mle_step')]
   for sentences, weights in epochs:
     assert sentences.shape == (rows_per_epoch // batch, 2, batch, SETS.length)
@@ -171,14 +171,14 @@ def test_an_epoch_has_the_wanted_rows_of_every_set_equally_often(recorder, batch
 
 def test_rows_that_do_not_divide_an_epoch_differ_by_one_time_at_most(recorder):
   sets = make_sets(np.arange(1, 7, dtype=np.int32).reshape(3, 2), [np.arange(3)])
-  fit(settings_of(rows_per_epoch=8), adversarial=False, sets=sets)
+  fit(settings_of(rows_per_epoch=8), method='mle', sets=sets)
   for call in recorder.of('make_mle_step'):
     counts = Counter(map(tuple, call[1][0].reshape(-1, 2).tolist()))
     assert sorted(counts.values()) == [2, 3, 3]
 
 
 def test_the_discriminator_sees_as_many_generated_rows_as_real_ones_mixed(recorder):
-  fit(settings_of(), adversarial=True)
+  fit(settings_of(), method='seqgan')
   for _, ((sentences, real), weights), _ in recorder.of('make_discriminator_step'):
     assert sentences.shape == (8, 2, 8, SETS.length)
     assert real.shape == weights.shape == (8, 2, 8) and np.all(weights == 1)
@@ -201,7 +201,7 @@ def learnt(tmp_path_factory):
   workdir = tmp_path_factory.mktemp('mle')
   Progress(workdir).measure(STAGES[2], epoch=0)
   Progress(workdir).measure('gru', epoch=0)
-  return fit(settings_of(mle_epochs=25), adversarial=False, workdir=workdir), workdir
+  return fit(settings_of(mle_epochs=25), method='mle', workdir=workdir), workdir
 
 
 def test_generators_learn_the_sentences_of_their_own_set(learnt):
@@ -259,7 +259,7 @@ def played(tmp_path_factory):
   runs = []
   for devices in (4, 4, 1):
     workdir = tmp_path_factory.mktemp('seqgan')
-    generators = fit(ONE_EACH, adversarial=True, devices=devices, workdir=workdir)
+    generators = fit(ONE_EACH, method='seqgan', devices=devices, workdir=workdir)
     runs.append((generators, read(workdir)))
   return runs
 
@@ -296,7 +296,7 @@ def test_one_device_learns_what_four_learn(played):
 
 def test_playing_against_the_discriminator_changes_the_generators(played):
   """Each set has its own, and all of its parameters learn."""
-  pretrained = fit(ONE_EACH, adversarial=False, devices=4).params
+  pretrained = fit(ONE_EACH, method='mle', devices=4).params
   for leaf, before in zip(
     jax.tree.leaves(played[0][0].params), jax.tree.leaves(pretrained), strict=True
   ):
@@ -313,7 +313,7 @@ def watched(tmp_path_factory):
     states[stage, epoch] = jax.tree.map(np.array, state)
 
   settings = settings_of(mle_epochs=2, discriminator_epochs=1, g_steps=1, rounds=2)
-  generators = fit(settings, adversarial=True, devices=2, workdir=workdir, watch=watch)
+  generators = fit(settings, method='seqgan', devices=2, workdir=workdir, watch=watch)
   return settings, generators, workdir, states
 
 
@@ -332,6 +332,6 @@ def test_training_goes_on_from_a_watched_state_as_if_it_had_not_stopped(watched,
   settings, generators, workdir, states = watched
   measured = read(workdir)
   start = (*stop, states[stop])
-  again = fit(settings, adversarial=True, devices=2, workdir=workdir, start=start)
+  again = fit(settings, method='seqgan', devices=2, workdir=workdir, start=start)
   jax.tree.map(np.testing.assert_array_equal, again.params, generators.params)
   assert read(workdir) == measured

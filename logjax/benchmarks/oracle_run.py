@@ -80,7 +80,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
     fit_generators(
       config.seqgan,
       sets,
-      adversarial=True,
+      method='seqgan',
       key=keys[6],
       devices=config.devices,
       progress=progress,

@@ -114,7 +114,7 @@ def real(config: ml_collections.ConfigDict, devices: int) -> Workload:
   seqgan.mle_epochs = settings.mle_epochs
   key = jax.random.fold_in(jax.random.key(config.seed), 1)
   generators = fit_generators(
-    seqgan, sets, adversarial=False, key=key, devices=devices, progress=Progress()
+    seqgan, sets, method='mle', key=key, devices=devices, progress=Progress()
   )
   return Workload('real', sets.rows[0], sets.allowed, generators.params)
 

@@ -77,6 +77,11 @@ def split_kind(leaks: frozenset[str]) -> str:
   return 'random' if 'duplicates_across_split' in leaks else 'text'
 
 
+def knows_all(leaks: frozenset[str]) -> bool:
+  """Whether the oversampler learns from all abnormal rows, those that test included."""
+  return 'oversampler_sees_test' in leaks
+
+
 def order_rows(time: np.ndarray | None, rows: int, *, shuffled: bool, seed: int) -> np.ndarray:
   """Returns the order in which rows are cut into train, validation and test, int64 [N].
 
@@ -194,8 +199,8 @@ def check(split: Split, abnormal: np.ndarray, *, by: str) -> None:
     helps = 'the log has one class only: give a log with both, or check data.labels'
   elif by == 'text':
     helps = (
-      '--config.split.by=random lets a text be on both sides (named among the leaks of the result), '
-      'or move split.train and split.valid'
+      '--config.split.by=random lets a text be on both sides (named among the leaks of the '
+      'result), or move split.train and split.valid'
     )
   elif by == 'random':
     helps = 'give more lines, or move split.train and split.valid'

@@ -53,6 +53,15 @@ class Autoencoder(nn.Module):
     return nn.Dense(self.outputs, name='output')(hidden), layers[min(1, len(layers) - 1)], layers[0]
 
 
+def decode(model: Autoencoder, params: Any, code: jax.Array) -> jax.Array:
+  """The network from its code [C] on: the last layer without activation [outputs], no dropout."""
+  hidden = code
+  for i, units in list(enumerate(model.layers))[2:]:
+    layer = {'params': params[f'hidden_{i}']}
+    hidden = _ACTIVATIONS[model.activation](nn.Dense(units).apply(layer, hidden))
+  return nn.Dense(model.outputs).apply({'params': params['output']}, hidden)
+
+
 def drop_rate(probability: float, means: str) -> float:
   """Returns the share that is dropped; `means` is 'drop' or 'keep' (A8)."""
   return probability if means == 'drop' else 1 - probability

@@ -2,7 +2,7 @@
 
 Both depend on how many rows are compared, so both are taken over groups of one size; groups share
 no row, hence the standard error over them is honest about the choice of rows. Rows have T tokens
-each, none of them padding. N rows, T time, V vocabulary.
+each, none of them padding, unless their lengths are given. N rows, T time, V vocabulary.
 """
 
 from collections.abc import Callable
@@ -27,20 +27,27 @@ def distinct(rows: np.ndarray, order: int) -> float:
   return len(np.unique(grams)) / grams.size
 
 
-def self_bleu(rows: np.ndarray, order: int) -> np.ndarray:
+def self_bleu(rows: np.ndarray, order: int, lengths: np.ndarray | None = None) -> np.ndarray:
   """Returns self-BLEU-n of every row: its BLEU with all other rows as references, [N].
 
-  The geometric mean of the precisions of 1-grams to n-grams; rows are equally long, so there is no
-  brevity penalty. High where rows are alike. Zhu et al., Texygen, 2018.
+  The geometric mean of the precisions of 1-grams to n-grams, those that a row is long enough for,
+  times the brevity penalty (Papineni et al., BLEU, 2002) against the other row that is nearest in
+  length; of two, the shorter. High where rows are alike. Zhu et al., Texygen, 2018.
 
   Args:
     rows: int [N, T].
     order: n, at most T.
+    lengths: tokens of each row, at least 1, before its padding, [N]; None where all have T.
   """
-  precisions = [
-    np.maximum(_matches(rows, n), _SMOOTHING) / (rows.shape[1] - n + 1) for n in range(1, order + 1)
-  ]
-  return np.exp(np.mean(np.log(precisions), axis=0))
+  lengths = np.full(len(rows), rows.shape[1]) if lengths is None else np.asarray(lengths)
+  logs, orders = np.zeros(len(rows)), np.zeros(len(rows))
+  for n in range(1, order + 1):
+    possible = lengths - n + 1
+    long = possible > 0
+    found = np.maximum(_matches(rows, n, possible), _SMOOTHING)
+    logs[long] += np.log(found[long] / possible[long])
+    orders += long
+  return np.exp(logs / orders + np.minimum(0, 1 - _nearest_length(lengths) / lengths))
 
 
 def over_groups(
@@ -69,15 +76,29 @@ def _ngrams(rows: np.ndarray, order: int) -> np.ndarray:
   return grams
 
 
-def _matches(rows: np.ndarray, order: int) -> np.ndarray:
-  """How many n-grams of each row other rows have, [N].
+def _nearest_length(lengths: np.ndarray) -> np.ndarray:
+  """The length of the other row that is nearest in length to each, the shorter of two, [N]."""
+  values, place, counts = np.unique(lengths, return_inverse=True, return_counts=True)
+  if len(values) == 1:
+    return lengths
+  below = np.append(-np.inf, values[:-1])
+  above = np.append(values[1:], np.inf)
+  other = np.where(values - below <= above - values, below, above)
+  return np.where(counts > 1, values, other)[place]
+
+
+def _matches(rows: np.ndarray, order: int, possible: np.ndarray) -> np.ndarray:
+  """How many of the first `possible` [N] n-grams of each row other rows have, [N].
 
   One that is repeated in a row counts as often as it is in the other row that has most of it.
   """
-  grams = np.unique(_ngrams(rows, order), return_inverse=True)[1].reshape(len(rows), -1)
-  size = grams.max() + 1
-  pairs = np.arange(len(rows))[:, None] * size + grams
-  pairs, counts = np.unique(pairs, return_counts=True)
+  grams = _ngrams(rows, order)
+  place = np.nonzero(np.arange(grams.shape[1]) < possible[:, None])
+  if not len(place[0]):
+    return np.zeros(len(rows))
+  known, gram = np.unique(grams[place], return_inverse=True)
+  size = len(known)
+  pairs, counts = np.unique(place[0] * size + gram, return_counts=True)
   row, gram = np.divmod(pairs, size)
   # For each n-gram the row with most of it, and how many the next one has.
   falling = np.lexsort((-counts, gram))

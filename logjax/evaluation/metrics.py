@@ -9,6 +9,7 @@ Shapes: N rows of the set that is evaluated.
 
 import math
 import statistics
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def evaluate_scores(abnormal: np.ndarray, scores: np.ndarray, threshold: float) 
   Raises:
     LogjaxError: scores that are not finite, the mark of a detector that diverged.
   """
-  abnormal, scores = _checked(abnormal, scores)
+  abnormal, scores = checked(abnormal, scores)
   predicted = scores >= threshold
   true_abnormal = int(np.sum(predicted & abnormal))
   false_abnormal = int(np.sum(predicted & ~abnormal))
@@ -119,7 +120,7 @@ def best_f1_threshold(abnormal: np.ndarray, scores: np.ndarray) -> float:
   Raises:
     LogjaxError: scores that are not finite.
   """
-  abnormal, scores = _checked(abnormal, scores)
+  abnormal, scores = checked(abnormal, scores)
   if not abnormal.any():
     return 0.5
   values, found, alarms = _cuts(abnormal, scores)
@@ -153,7 +154,7 @@ def precision_recall_points(
   Raises:
     LogjaxError: scores that are not finite.
   """
-  abnormal, scores = _checked(abnormal, scores)
+  abnormal, scores = checked(abnormal, scores)
   if not abnormal.any():
     return {'precision': [], 'recall': [], 'threshold': []}
   values, found, alarms = _cuts(abnormal, scores)
@@ -169,8 +170,39 @@ def precision_recall_points(
   }
 
 
-def _checked(abnormal: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """The truth as bool [N] and the scores as float64 [N]: float32 would not hold a middle."""
+def natural_precision(metrics: Mapping[str, Any], share: float) -> dict[str, float | None]:
+  """Precision of both classes as it were if a given share of the rows were abnormal.
+
+  A test set with generated rows has more abnormal ones than the log, and precision grows with
+  their share while recall does not. With recall r of abnormal and s of normal rows and a share p
+  it is p r / (p r + (1 - p)(1 - s)) for abnormal, and (1 - p) s / ((1 - p) s + p (1 - r)) for
+  normal.
+
+  Args:
+    metrics: of `evaluate_scores`, or any dict with the recall of both classes.
+    share: of abnormal rows in the log.
+
+  Returns:
+    `normal` and `abnormal`, None where a recall is, or where nothing is called so.
+  """
+  abnormal, normal = metrics['abnormal']['recall'], metrics['normal']['recall']
+  if abnormal is None or normal is None:
+    return {'normal': None, 'abnormal': None}
+  true_abnormal, false_normal = share * abnormal, share * (1 - abnormal)
+  true_normal, false_abnormal = (1 - share) * normal, (1 - share) * (1 - normal)
+  return {
+    'normal': _ratio(true_normal, true_normal + false_normal),
+    'abnormal': _ratio(true_abnormal, true_abnormal + false_abnormal),
+  }
+
+
+def checked(abnormal: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the truth as bool [N] and the scores as float64 [N]: float32 would not hold a middle.
+
+  Raises:
+    LogjaxError: scores that are not finite, the mark of a detector that diverged.
+    ValueError: shapes that differ.
+  """
   abnormal, scores = np.asarray(abnormal, bool), np.asarray(scores, np.float64)
   if abnormal.ndim != 1 or abnormal.shape != scores.shape:
     raise ValueError(f'abnormal {abnormal.shape} and scores {scores.shape} must both be [N]')
@@ -206,7 +238,7 @@ def _class_metrics(true: int, false: int, missed: int) -> dict[str, float | None
   }
 
 
-def _ratio(part: int, whole: int) -> float | None:
+def _ratio(part: float, whole: float) -> float | None:
   return part / whole if whole else None
 
 

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Stand-in colour -> variable of report.html.jinja. Not black, which SVG leaves out as its default.
+# Stand-in colour -> variable of head.html.jinja. Not black, which SVG leaves out as its default.
 _COLOURS = {
   '#010101': 'var(--muted)',
   '#010102': 'var(--rule)',
@@ -23,26 +23,26 @@ _COLOURS = {
   '#010104': 'var(--abnormal)',
   '#010105': 'var(--ink)',
 }
-_MUTED, _RULE, _FIRST, _SECOND, _THIRD = _COLOURS
+MUTED, RULE, FIRST, SECOND, THIRD = _COLOURS
 
-_STYLE = {
+STYLE = {
   'svg.fonttype': 'none',  # letters, not outlines
   'text.parse_math': False,  # a dollar sign in a name is a dollar sign
   'font.family': 'DejaVu Sans',  # comes with matplotlib and is wider than what the page uses
   'font.size': 8.5,
-  'axes.edgecolor': _RULE,
-  'axes.labelcolor': _MUTED,
+  'axes.edgecolor': RULE,
+  'axes.labelcolor': MUTED,
   'axes.spines.top': False,
   'axes.spines.right': False,
   'axes.grid': True,
   'axes.axisbelow': True,
-  'grid.color': _RULE,
+  'grid.color': RULE,
   'grid.linewidth': 0.5,
-  'xtick.color': _RULE,
-  'xtick.labelcolor': _MUTED,
-  'ytick.color': _RULE,
-  'ytick.labelcolor': _MUTED,
-  'text.color': _MUTED,
+  'xtick.color': RULE,
+  'xtick.labelcolor': MUTED,
+  'ytick.color': RULE,
+  'ytick.labelcolor': MUTED,
+  'text.color': MUTED,
 }
 
 
@@ -58,9 +58,9 @@ def learning_curves(curves: Mapping[str, pl.DataFrame], title: str) -> Markup:
   Returns:
     An `<svg>` element.
   """
-  with matplotlib.rc_context(_STYLE | {'svg.hashsalt': title}):
-    figure, axes = _figure(3.2, 2.0)
-    for frame, colour in zip(curves.values(), (_FIRST, _SECOND, _THIRD), strict=False):
+  with matplotlib.rc_context(STYLE | {'svg.hashsalt': title}):
+    figure, axes = new_figure(3.2, 2.0)
+    for frame, colour in zip(curves.values(), (FIRST, SECOND, THIRD), strict=False):
       runs = frame.sort('epoch').partition_by('run', maintain_order=True)
       for run in runs if len(runs) > 1 else []:
         axes.plot(run['epoch'], run['value'], color=colour, linewidth=0.6, alpha=0.35)
@@ -70,7 +70,7 @@ def learning_curves(curves: Mapping[str, pl.DataFrame], title: str) -> Markup:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.set_xlabel('epoch')
-    return _svg(figure, title)
+    return to_svg(figure, title)
 
 
 def precision_recall(
@@ -87,10 +87,10 @@ def precision_recall(
   Returns:
     An `<svg>` element.
   """
-  with matplotlib.rc_context(_STYLE | {'svg.hashsalt': title}):
-    figure, axes = _figure(4.4, 3.2)
+  with matplotlib.rc_context(STYLE | {'svg.hashsalt': title}):
+    figure, axes = new_figure(4.4, 3.2)
     if chance is not None:
-      axes.axhline(chance, color=_MUTED, linewidth=1, linestyle=(0, (4, 3)))
+      axes.axhline(chance, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
       # Beside the line on the side where there is room.
       axes.annotate(
         f'chance {100 * chance:.3g} %',
@@ -101,14 +101,14 @@ def precision_recall(
       )
     # A precision holds for the recalls up to its own, so the step comes before the point.
     axes.plot(
-      [0, *recall], [precision[0], *precision], color=_SECOND, linewidth=1.8, drawstyle='steps-pre'
+      [0, *recall], [precision[0], *precision], color=SECOND, linewidth=1.8, drawstyle='steps-pre'
     )
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04), xlabel='recall', ylabel='precision')
-    return _svg(figure, title)
+    return to_svg(figure, title)
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-  """A transparent figure of a size in inches, with one pair of axes."""
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+  """Returns a transparent figure of a size in inches, with one pair of axes; within `STYLE`."""
   figure = Figure(figsize=(width, height), layout='constrained')
   figure.patch.set_alpha(0)
   axes = figure.add_subplot()
@@ -117,8 +117,13 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
   return figure, axes
 
 
-def _svg(figure: Figure, title: str) -> Markup:
-  """The figure as an element that stands in a page: no prologue, no metadata, ids of its own."""
+def to_svg(figure: Figure, title: str) -> Markup:
+  """Returns the figure as an element of a page: no prologue, no metadata, ids of its own.
+
+  Args:
+    figure: drawn in the colours of this module.
+    title: as in `learning_curves`.
+  """
   file = io.StringIO()
   figure.savefig(file, format='svg', metadata=dict.fromkeys(('Date', 'Creator', 'Format', 'Type')))
   text = file.getvalue()

@@ -6,7 +6,6 @@ text is hostile until escaped: everything passes through Jinja's autoescape.
 """
 
 import difflib
-import functools
 import json
 import math
 from collections.abc import Mapping
@@ -14,22 +13,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import polars as pl
 
 from logjax.corpora.splits import LEAKS
 from logjax.errors import LogjaxError
 from logjax.evaluation import plots
+from logjax.evaluation.pages import template
 from logjax.evaluation.paper import paper_rows, why_not_comparable
-from logjax.evaluation.wording import (
-  count,
-  duration,
-  number,
-  percent,
-  shown,
-  strongest,
-  verdict,
-)
+from logjax.evaluation.wording import count, shown, strongest, verdict
 
 STAGES = {
   'generator_mle': 'Generator, maximum likelihood',
@@ -60,7 +51,7 @@ def write_report(workdir: Path) -> Path:
   workdir = Path(workdir)
   results = _read_json(workdir / 'results.json')
   details = _read_json(workdir / 'details.json') if (workdir / 'details.json').exists() else {}
-  page = _template().render(
+  page = template('report.html.jinja').render(
     results=results,
     leaks=[(name, LEAKS.get(name, '')) for name in results.get('leaks') or []],
     rows=_result_rows(results),
@@ -75,25 +66,6 @@ def write_report(workdir: Path) -> Path:
   path = workdir / 'report.html'
   path.write_text(page, encoding='utf-8', errors='replace')  # JSON can hold half a surrogate pair
   return path
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-  environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent),
-    autoescape=True,
-    undefined=jinja2.ChainableUndefined,  # any part of the results may be missing
-    trim_blocks=True,
-    lstrip_blocks=True,
-  )
-  environment.filters |= {
-    'number': number,
-    'count': count,
-    'percent': percent,
-    'duration': duration,
-    'shown': shown,
-  }
-  return environment.get_template('report.html.jinja')
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The results of a run as the terminal shows them."""
+"""The results of a run, a ladder or a comparison as the terminal shows them."""
 
 import textwrap
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import IO, Any
 import rich.console
 import rich.table
 
+from logjax.evaluation.leaderboard import markdown
 from logjax.evaluation.wording import leaf, number, percent, strongest, verdict
 
 _ROWS = (
@@ -23,6 +24,8 @@ _ROWS = (
 )
 _MOST_RIVALS = 3  # columns of the table, which 100 characters hold
 _HEAD_WIDTH = 15
+_LADDER_WIDTH = 170  # characters of its table; a narrower terminal breaks the lines
+_OVERALL = ('\nAUROC', '\nAUPRC', '\nMCC')
 
 
 def print_results(results: dict[str, Any], workdir: Path, file: IO[str] | None = None) -> None:
@@ -34,10 +37,7 @@ def print_results(results: dict[str, Any], workdir: Path, file: IO[str] | None =
     workdir: of the run.
     file: where to; None for standard output.
   """
-  # Names are printed as they are: a folder may be called [x] or :x:, which rich would interpret.
-  console = rich.console.Console(
-    file=file, highlight=False, soft_wrap=True, markup=False, emoji=False
-  )
+  console = _console(file)
   rivals = strongest(results)
   shown = rivals[:_MOST_RIVALS]
   repetitions = len(results['repetitions'])
@@ -67,6 +67,77 @@ def print_results(results: dict[str, Any], workdir: Path, file: IO[str] | None =
     console.print(f'{share} of the test rows have a masked text that training rows have')
     console.print(verdict(results))
     console.print(f'report: {workdir / "report.html"}')
+  _say_simulated(results, console)
+
+
+def print_ladder(ladder: dict[str, Any], workdir: Path) -> None:
+  """Prints one row a step, and one more for the real test rows where others test too.
+
+  Args:
+    ladder: of `ladder.run`.
+    workdir: of the ladder.
+  """
+  console = _console(None, _LADDER_WIDTH)
+  title = f'{ladder["corpus"]["name"]}, {ladder["protocol"]} readings: a leak less at each step'
+  table = rich.table.Table(title=title, title_justify='left')
+  table.add_column('step', no_wrap=True)
+  for head in ('abnormal\nP', '\nR', '\nF1', 'normal\nP', '\nR', '\nF1', *_OVERALL):
+    table.add_column(head, justify='right')
+  table.add_column('labels permuted:\nAUROC', justify='right', no_wrap=True)
+  table.add_column('\naccuracy (chance)', justify='right')
+  table.add_column('test rows\nwith seen text', justify='right')
+  for step in ladder['steps']:
+    control = step['permuted']
+    table.add_row(
+      step['name'],
+      *_cells(step['test']),
+      f'{number(control["auroc"])} {_interval(control["auroc_interval"])}',
+      f'{number(control["accuracy"])} ({number(control["accuracy_chance"])})',
+      percent(step['seen_text_share']),
+    )
+    if step['test'].get('synthetic_rows'):
+      table.add_row('  real test rows only', *_cells(step['test_real']), '', '', '')
+  console.print(table)
+  for step in ladder['steps']:
+    if step.get('why_undefined'):
+      console.print(f'{step["name"]}: {step["why_undefined"]}')
+  console.print(f'report: {workdir / "ladder.html"}')
+  _say_simulated(ladder, console)
+
+
+def print_leaderboard(leaderboard: dict[str, Any], workdir: Path) -> None:
+  """Prints the leaderboard, which is a Markdown table, and where the page is.
+
+  Args:
+    leaderboard: of `compare.run`.
+    workdir: of the comparison.
+  """
+  console = _console(None)
+  console.print(markdown(leaderboard))
+  console.print(f'report: {workdir / "leaderboard.html"}')
+  _say_simulated(leaderboard, console)
+
+
+def _console(file: IO[str] | None, width: int | None = None) -> rich.console.Console:
+  # Names are printed as they are: a folder may be called [x] or :x:, which rich would interpret.
+  plain = {'highlight': False, 'soft_wrap': True, 'markup': False, 'emoji': False}
+  return rich.console.Console(file=file, width=width, **plain)
+
+
+def _cells(metrics: dict[str, Any]) -> list[str]:
+  both = [
+    number(leaf(metrics, (label, name)))
+    for label in ('abnormal', 'normal')
+    for name in ('precision', 'recall', 'f1')
+  ]
+  return both + [number(leaf(metrics, (name.strip().lower(),))) for name in _OVERALL]
+
+
+def _interval(ends: list[float | None] | None) -> str:
+  return f'[{", ".join(map(number, ends))}]' if ends and None not in ends else ''
+
+
+def _say_simulated(results: dict[str, Any], console: rich.console.Console) -> None:
   if results['origin'] == 'simulated':
     console.print('SIMULATED corpus: these numbers say nothing about real logs')
 

@@ -90,7 +90,7 @@ def _compare(
     side.append(rival.phrase + (f' ({number(theirs)}{remark})' if told else ''))
   undefined = [rival.phrase for rival in rivals if rival not in defined]
   clauses = [
-    f'{verb} {_listed(names)}'
+    f'{verb} {listed(names)}'
     for verb, names in (
       ('does not beat', unbeaten),
       ('beats', beaten),
@@ -101,7 +101,7 @@ def _compare(
   return f'By {metric} the detector ({number(ours)}) {"; it ".join(clauses)}.'
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
   """Returns 'one', 'one and two', or 'one, two and three'."""
   return ' and '.join([', '.join(names[:-1]), names[-1]] if len(names) > 1 else names)
 

@@ -1,11 +1,10 @@
 """From few abnormal rows to many: fit an oversampler, draw rows, remove those too similar.
 
-n abnormal rows, G generated rows, T tokens a row.
+`oversample` does all of it. A run does it in two steps, `fit_oversampler` and `draw_rows`, and
+keeps what was fitted. n abnormal rows, G generated rows, T tokens a row.
 """
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -13,17 +12,18 @@ import ml_collections
 import numpy as np
 import polars as pl
 
-from logjax.corpora.text import PAD, Vocabulary
+from logjax.corpora.text import PAD
 from logjax.errors import LogjaxError
 from logjax.oversamplers.resample import random_rows
-from logjax.oversamplers.seqgan.fit import fit_generators
-from logjax.oversamplers.seqgan.generators import Generators, make_generate, make_model
+from logjax.oversamplers.seqgan.fit import METHODS, fit_generators
+from logjax.oversamplers.seqgan.generators import Generators, make_generate
 from logjax.oversamplers.seqgan.sets import make_sets, split_into_sets
 from logjax.oversamplers.similarity import remove_similar
-from logjax.training.checkpoint import restore_params, save_params
+from logjax.oversamplers.smote import Codes, distinct_rows, fit_codes, smote_rows, smoten_rows
 from logjax.training.progress import Progress
 
-GENERATORS = ('mle', 'seqgan')
+MAKE_NO_ROWS = ('none', 'class_weights')  # the second weighs the classes in the detector's loss
+GENERATORS = METHODS
 
 
 class Oversampled(NamedTuple):
@@ -38,6 +38,43 @@ class Oversampled(NamedTuple):
   summary: dict
 
 
+def oversample(
+  config: ml_collections.ConfigDict,
+  rows: np.ndarray,
+  count: int,
+  key: jax.Array,
+  *,
+  progress: Progress | None = None,
+) -> np.ndarray:
+  """Makes `count` rows out of abnormal ones by `config.oversampler`, whatever its name.
+
+  Nothing but the rows is known here, no vocabulary: their masked texts are the rows themselves.
+
+  Args:
+    config: resolved; its seed is not used.
+    rows: abnormal rows, int32 [n, T]; 0 pads and is last in a row.
+    count: rows to make.
+    key: consumed; decides all that is random.
+    progress: told of every epoch; None for nobody.
+
+  Returns:
+    int32 [count, T]. None at all of 'none' and 'class_weights'. Fewer than `count` only where
+    `on_shortage` is 'short', and where the classes balance already.
+
+  Raises:
+    LogjaxError: as `fit_oversampler` and `draw_rows` do.
+  """
+  seed_key, fit_key, draw_key = jax.random.split(key, 3)
+  config = config.copy_and_resolve_references()
+  config.seed = _seed_of(seed_key)
+  _, group = np.unique(rows, axis=0, return_inverse=True)
+  progress = progress or Progress(quiet=True)
+  fitted = None
+  if count > 0:
+    fitted = fit_oversampler(config, rows, group.reshape(-1), key=fit_key, progress=progress)
+  return draw_rows(config, rows, count, fitted, _unmasked, key=draw_key).rows
+
+
 def fit_oversampler(
   config: ml_collections.ConfigDict,
   rows: np.ndarray,
@@ -45,8 +82,8 @@ def fit_oversampler(
   *,
   key: jax.Array,
   progress: Progress,
-) -> Generators | None:
-  """Trains the generators of 'mle' or 'seqgan'; the other oversamplers have nothing to train.
+) -> Generators | Codes | None:
+  """Trains the generators, or SMOTE's autoencoder; the other oversamplers have nothing to train.
 
   Args:
     config: of the run, resolved.
@@ -58,44 +95,49 @@ def fit_oversampler(
   Raises:
     LogjaxError: when there is no row to learn from.
   """
-  if config.oversampler.name not in GENERATORS:
+  settings = config.oversampler
+  if settings.name in MAKE_NO_ROWS:
     return None
   if len(rows) == 0:
     raise LogjaxError('the oversampler has no abnormal row to learn from')
-  settings = config.oversampler
+  if settings.name == 'smote':
+    return fit_codes(config, _points(rows, config.seed), key=key, progress=progress)
+  if settings.name not in GENERATORS:
+    return None
   members = split_into_sets(rows, group, settings.sets, settings.sets_by, config.seed)
   return fit_generators(
     config.seqgan,
     make_sets(rows, members),
-    adversarial=settings.name == 'seqgan',
+    method=settings.name,
     key=key,
     devices=config.devices,
     progress=progress,
   )
 
 
-def oversample(
+def draw_rows(
   config: ml_collections.ConfigDict,
   rows: np.ndarray,
   count: int,
-  generators: Generators | None,
+  fitted: Generators | Codes | None,
   masked: Callable[[np.ndarray], pl.Series],
   *,
   key: jax.Array,
 ) -> Oversampled:
   """Makes `count` rows out of the abnormal rows.
 
-  Generated rows that are too similar to the given ones or to each other are removed and counted,
-  and more are drawn, up to `max_draws` times `count`. Where that leaves too few, `on_shortage`
-  decides: 'repeat' fills up with removed ones in the order in which they were generated, so that
-  each comes as often as the generator makes it (or with kept ones, where none was removed);
-  'short' returns fewer.
+  'random' repeats real rows. Of what all others make, rows that are too similar to the given ones
+  or to each other are removed and counted, and more are drawn, up to `max_draws` times `count`.
+  Where that leaves too few, `on_shortage` decides: 'repeat' fills up with removed ones in the order
+  in which they were generated, so that each comes as often as the generator makes it (or with kept
+  ones, where none was removed); 'short' returns fewer. SMOTE and SMOTEN of one distinct row make
+  that row again, so that they end as 'random' does.
 
   Args:
     config: of the run, resolved.
     rows: abnormal rows [n, T].
     count: rows to make.
-    generators: of `fit_oversampler`.
+    fitted: of `fit_oversampler`.
     masked: from rows to their masked texts.
     key: consumed.
 
@@ -106,14 +148,12 @@ def oversample(
     LogjaxError: when all generated rows are empty.
   """
   settings = config.oversampler
-  if settings.name == 'none' or count <= 0:
+  if settings.name in MAKE_NO_ROWS or count <= 0:
     return Oversampled(rows[:0], _summary(settings.name, 0, rows[:0], rows, masked))
   if settings.name == 'random':
     drawn = random_rows(rows, count, config.seed)
     return Oversampled(drawn, _summary(settings.name, count, drawn, rows, masked, repeated=count))
-  generate = make_generate(
-    config.seqgan, generators, length=rows.shape[1], temperature=settings.temperature
-  )
+  generate = _make_generate(config, rows, count, fitted)
   drawn = rows[:0]
   for total in (count, max(count, int(settings.max_draws * count))):
     drawn = _draw(generate, drawn, total, key)
@@ -124,8 +164,7 @@ def oversample(
       break
   if kept.empty == len(drawn):
     raise LogjaxError(
-      f'all {len(drawn):,} generated rows are empty: the generators learned nothing; raise '
-      'seqgan.mle_epochs or lower seqgan.generator_learning_rate, in a new workdir'
+      f'all {len(drawn):,} generated rows are empty: {_empty_advice(settings.name)}'
     )
   made = drawn[kept.keep][:count]
   removed = {
@@ -140,6 +179,56 @@ def oversample(
     repeated = again[np.arange(count - len(made)) % len(again)]
   summary = _summary(settings.name, count, drawn, rows, masked, len(made), removed, len(repeated))
   return Oversampled(np.concatenate([made, repeated]), summary)
+
+
+def _make_generate(
+  config: ml_collections.ConfigDict,
+  rows: np.ndarray,
+  count: int,
+  fitted: Generators | Codes | None,
+) -> Callable[[jax.Array], np.ndarray]:
+  """Makes `key -> some rows, int32 [block, T]`."""
+  settings, length = config.oversampler, rows.shape[1]
+  if settings.name in GENERATORS:
+    temperature = settings.temperature
+    return make_generate(config.seqgan, fitted, length=length, temperature=temperature)
+  neighbours = settings.neighbours
+  if settings.name == 'smote':
+    return lambda key: smote_rows(
+      fitted, count, length=length, neighbours=neighbours, seed=_seed_of(key)
+    )
+  points = _points(rows, config.seed)
+  return lambda key: smoten_rows(points, count, neighbours=neighbours, seed=_seed_of(key))
+
+
+def _points(rows: np.ndarray, seed: int) -> np.ndarray:
+  """The rows that SMOTE and SMOTEN draw from."""
+  points = distinct_rows(rows, seed)
+  if not len(points):
+    raise LogjaxError('the oversampler has no abnormal row with a token to learn from')
+  return points
+
+
+def _empty_advice(name: str) -> str:
+  if name in GENERATORS:
+    return (
+      'the generators learned nothing; raise seqgan.mle_epochs or lower '
+      'seqgan.generator_learning_rate, in a new workdir'
+    )
+  return (
+    "SMOTE's autoencoder learned nothing; raise detector.autoencoder.epochs or lower "
+    'detector.autoencoder.learning_rate, in a new workdir'
+  )
+
+
+def _unmasked(rows: np.ndarray) -> pl.Series:
+  """Stands for the masked text of rows [N, T] where there is no vocabulary: their ids."""
+  return pl.from_numpy(rows).select(pl.concat_str(pl.all(), separator=' ')).to_series()
+
+
+def _seed_of(key: jax.Array) -> int:
+  """Returns a seed for what draws with NumPy's older generator, as imbalanced-learn does."""
+  return int(jax.random.bits(key))
 
 
 def _draw(
@@ -181,59 +270,3 @@ def _summary(
     novel = ~masked(distinct).is_in(masked(rows).unique().implode()).to_numpy()
     summary['novel_text_share'] = float(counts[novel].sum() / counts.sum())
   return summary
-
-
-def sample_rows(
-  config: ml_collections.ConfigDict, generators: Generators, count: int, *, key: jax.Array
-) -> np.ndarray:
-  """Samples `count` rows as the generators make them, empty ones left out: int32 [count, T].
-
-  Raises:
-    LogjaxError: when the generators make nothing but empty rows.
-  """
-  temperature = config.oversampler.temperature
-  length = config.text.length
-  generate = make_generate(config.seqgan, generators, length=length, temperature=temperature)
-  parts, have = [], 0
-  while have < count:
-    drawn = generate(jax.random.fold_in(key, len(parts)))
-    drawn = drawn[(drawn != PAD).any(axis=1)]
-    if not len(drawn):
-      raise LogjaxError('the generators make nothing but empty rows: train them for longer')
-    parts.append(drawn)
-    have += len(drawn)
-  return np.concatenate(parts)[:count]
-
-
-def save_generators(folder: Path, generators: Generators, vocabulary: Vocabulary) -> None:
-  """Saves trained generators with all it takes to read what they write."""
-  folder.mkdir(parents=True, exist_ok=True)
-  (folder / 'vocabulary.json').write_text(json.dumps(vocabulary.tokens))
-  np.savez(folder / 'sets.npz', tokens=generators.tokens, length=generators.length)
-  save_params(folder / 'generators', generators.params)
-
-
-def restore_generators(
-  folder: Path, settings: ml_collections.ConfigDict
-) -> tuple[Generators, Vocabulary]:
-  """Restores what `save_generators` saved; the log is not needed.
-
-  Raises:
-    LogjaxError: when there is nothing or something else.
-  """
-  path = folder / 'sets.npz'
-  if not path.exists():
-    raise LogjaxError(
-      f'no trained generators in {folder}: run --mode=train with an oversampler '
-      f'that has them ({" or ".join(GENERATORS)})'
-    )
-  with np.load(path, allow_pickle=False) as saved:
-    tokens, length = saved['tokens'], int(saved['length'])
-  model = make_model(settings, tokens.shape[1], length)
-
-  def init(key: jax.Array):
-    return model.generator.init(key, model.generator.start, jax.numpy.int32(0))['params']
-
-  like = jax.eval_shape(jax.vmap(init), jax.random.split(jax.random.key(0), len(tokens)))
-  vocabulary = Vocabulary(tuple(json.loads((folder / 'vocabulary.json').read_text())))
-  return Generators(restore_params(folder / 'generators', like), tokens, length), vocabulary

@@ -30,6 +30,15 @@ def create_state(params: Any, tx: optax.GradientTransformation) -> TrainState:
   return TrainState(step=jnp.int32(0), params=params, opt_state=tx.init(params))
 
 
+def apply_gradients(
+  tx: optax.GradientTransformation, state: TrainState, gradients: Any
+) -> TrainState:
+  """Takes one step of an optimiser."""
+  updates, opt_state = tx.update(gradients, state.opt_state, state.params)
+  params = optax.apply_updates(state.params, updates)
+  return TrainState(step=state.step + 1, params=params, opt_state=opt_state)
+
+
 def make_train_step(
   example_loss: Callable,
   tx: optax.GradientTransformation,
@@ -64,8 +73,6 @@ def make_train_step(
 
     gradients, metrics = jax.grad(share_of_loss, has_aux=True)(state.params)
     gradients, metrics = sum_over_devices((gradients, metrics))
-    updates, opt_state = tx.update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    return TrainState(step=state.step + 1, params=params, opt_state=opt_state), metrics
+    return apply_gradients(tx, state, gradients), metrics
 
   return step

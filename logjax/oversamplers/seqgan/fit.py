@@ -1,5 +1,7 @@
 """SeqGAN's Algorithm 1 on the sets of a corpus: phases and epochs.
 
+MaliGAN and TextGAN go through the same phases with steps of their own.
+
 K sets, B batch, S steps, T time.
 """
 
@@ -15,7 +17,9 @@ import numpy as np
 from logjax.errors import LogjaxError
 from logjax.oversamplers.seqgan import train
 from logjax.oversamplers.seqgan.generators import Generators, make_model
+from logjax.oversamplers.seqgan.maligan import make_maligan_step
 from logjax.oversamplers.seqgan.sets import Sets
+from logjax.oversamplers.seqgan.textgan import make_textgan_steps
 from logjax.training.keys import numpy_generator
 from logjax.training.parallel import (
   choose_devices,
@@ -28,6 +32,7 @@ from logjax.training.parallel import (
 )
 from logjax.training.progress import Progress
 
+METHODS = ('mle', 'seqgan', 'maligan', 'textgan')
 STAGES = ('generator_mle', 'discriminator_pretrain', 'adversarial')
 
 
@@ -55,7 +60,7 @@ def fit_generators(
   settings: ml_collections.ConfigDict,
   sets: Sets,
   *,
-  adversarial: bool,
+  method: str,
   key: jax.Array,
   devices: int,
   progress: Progress,
@@ -67,7 +72,7 @@ def fit_generators(
   Args:
     settings: `config.seqgan`.
     sets: the rows.
-    adversarial: whether the maximum-likelihood phase is followed by SeqGAN's two others.
+    method: one of METHODS: 'mle' has the phase of maximum likelihood only, the others all three.
     key: consumed.
     devices: most devices to use; 0 for all.
     progress: told of every epoch.
@@ -78,10 +83,12 @@ def fit_generators(
   Raises:
     LogjaxError: when a phase diverges.
   """
+  if method not in METHODS:
+    raise ValueError(f'{method!r} is none of {", ".join(METHODS)}')
   model = make_model(settings, sets.tokens.shape[1], sets.length)
   init_key, *keys = jax.random.split(key, 4)
   devices = choose_devices(settings.batch, devices)
-  phases = _phases(settings, model, sets, devices)[: 3 if adversarial else 1]
+  phases = _phases(settings, model, sets, devices, method)[: 1 if method == 'mle' else 3]
   if start is None:
     done, last = -1, -1
     state = jax.jit(functools.partial(train.create, model))(sets.allowed, init_key)
@@ -106,13 +113,24 @@ def fit_generators(
   return Generators(jax.tree.map(np.asarray, state.generator.params), sets.tokens, sets.length)
 
 
+def _adversarial_steps(
+  settings: ml_collections.ConfigDict, model: train.SeqGAN, method: str
+) -> tuple[Callable, Callable]:
+  """Returns the steps of the generators and of the discriminators."""
+  if method == 'textgan':
+    return make_textgan_steps(model, settings.textgan_temperature, settings.textgan_mmd_weight)
+  make_generator_step = make_maligan_step if method == 'maligan' else train.make_generator_step
+  return make_generator_step(model), train.make_discriminator_step(model)
+
+
 def _phases(
-  settings: ml_collections.ConfigDict, model: train.SeqGAN, sets: Sets, devices: int
+  settings: ml_collections.ConfigDict, model: train.SeqGAN, sets: Sets, devices: int, method: str
 ) -> tuple[Phase, Phase, Phase]:
   """Lines 1, 3 and 4 to 14 of Algorithm 1."""
   mle_step = parallel(scan_steps(train.make_mle_step(model)), devices)
-  generator_step = parallel(train.make_generator_step(model), devices)
-  judge = _discriminator_round(settings, model, sets, devices)
+  generator_step, discriminator_step = _adversarial_steps(settings, model, method)
+  generator_step = parallel(generator_step, devices)
+  judge = _discriminator_round(settings, discriminator_step, model, sets, devices)
 
   def mle_epoch(state: train.SeqGANState, key: jax.Array):
     generator = numpy_generator(key)
@@ -129,8 +147,12 @@ def _phases(
   def adversarial_round(state: train.SeqGANState, key: jax.Array):
     shape = (len(state.allowed), settings.batch, 2)
     for g in range(settings.g_steps):
-      keys = jax.random.split(jax.random.fold_in(key, g), shape)
-      state, metrics = generator_step(state, jnp.zeros(devices), shard(keys, devices, axis=1))
+      step_key = jax.random.fold_in(key, g)
+      batch = jnp.zeros(devices)  # the generators make their own
+      if method == 'textgan':
+        batch = shard(_real_batch(sets, settings.batch, step_key), devices, axis=1)
+      keys = jax.random.split(step_key, shape)
+      state, metrics = generator_step(state, batch, shard(keys, devices, axis=1))
     judged = {}
     for d in range(settings.d_steps):
       state, judged = judge(state, jax.random.fold_in(key, settings.g_steps + d))
@@ -141,6 +163,7 @@ def _phases(
   def as_it_is(state: train.SeqGANState) -> train.SeqGANState:
     return state
 
+  shown = 'mmd {mmd:.4f}' if method == 'textgan' else 'reward {reward:.4f}'
   titles = ('generator, maximum likelihood', 'discriminator, pretraining')
   return (
     Phase(STAGES[0], titles[0], settings.mle_epochs, as_it_is, mle_epoch, 'loss {loss:.4f}'),
@@ -158,17 +181,21 @@ def _phases(
       settings.rounds,
       begin_adversarial,
       adversarial_round,
-      'reward {reward:.4f} entropy {entropy:.3f}',
+      f'{shown} entropy {{entropy:.3f}}',
     ),
   )
 
 
 def _discriminator_round(
-  settings: ml_collections.ConfigDict, model: train.SeqGAN, sets: Sets, devices: int
+  settings: ml_collections.ConfigDict,
+  one_step: Callable,
+  model: train.SeqGAN,
+  sets: Sets,
+  devices: int,
 ) -> Callable:
   """Makes `(state, key) -> (state, metrics)`: new generated rows, some epochs on them and real."""
   count = settings.rows_per_epoch
-  step = parallel(scan_steps(train.make_discriminator_step(model)), devices)
+  step = parallel(scan_steps(one_step), devices)
   sampler = parallel_map(train.make_sampler(model), devices)
 
   def update(state: train.SeqGANState, key: jax.Array):
@@ -206,6 +233,12 @@ def _epoch_of(rows: np.ndarray, count: int, generator: np.random.Generator) -> n
   passes = -(-count // len(rows))
   order = np.concatenate([generator.permutation(len(rows)) for _ in range(passes)])
   return rows[order[:count]]
+
+
+def _real_batch(sets: Sets, batch: int, key: jax.Array) -> jax.Array:
+  """Real rows for one step of the generators, [K, B, T]."""
+  generator = numpy_generator(key)
+  return jnp.asarray(np.stack([_epoch_of(rows, batch, generator) for rows in sets.rows]))
 
 
 def _run_epoch(

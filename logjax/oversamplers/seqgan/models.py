@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import lax
 
 from logjax.layers import GRUCell, LSTMCell
 
@@ -122,18 +123,38 @@ class Discriminator(nn.Module):
         parts.append(jnp.zeros((self.vocabulary + 1, count)))
     return jnp.concatenate(parts, axis=1)
 
-  def score(self, maxima: jax.Array, training: bool = False) -> jax.Array:
-    """From the windows' maxima [F] to the logits of (generated, real) [2]."""
+  def features(self, maxima: jax.Array) -> jax.Array:
+    """From the windows' maxima [F] to the features of the sentence [F], before dropout."""
     features = nn.relu(maxima + self.bias)
     gate = nn.sigmoid(self.gate(features))
-    features = gate * nn.relu(self.highway(features)) + (1 - gate) * features
+    return gate * nn.relu(self.highway(features)) + (1 - gate) * features
+
+  def judge(self, features: jax.Array, training: bool = False) -> jax.Array:
+    """From the features [F] to the logits of (generated, real) [2]."""
     return self.out(self.drop(features, deterministic=not training))
+
+  def score(self, maxima: jax.Array, training: bool = False) -> jax.Array:
+    """From the windows' maxima [F] to the logits of (generated, real) [2]."""
+    return self.judge(self.features(maxima), training)
+
+  def describe(self, sentence: jax.Array) -> jax.Array:
+    """Features [F] of a whole sentence.
+
+    Args:
+      sentence: tokens, int [T], or a distribution over tokens at every position, [T, V]; one-hot
+        distributions give what their tokens give.
+    """
+    if sentence.ndim == 1:
+      embedded = self.embed(sentence)
+    else:
+      # An accelerator would round the embeddings of one-hot tokens, which a lookup does not.
+      embedded = jnp.dot(sentence, self.embed.embedding, precision=lax.Precision.HIGHEST)
+    maxima = [_convolve(embedded, kernel).max(axis=0) for kernel in self.kernels]
+    return self.features(jnp.concatenate(maxima))
 
   def __call__(self, sentence: jax.Array, training: bool = False) -> jax.Array:
     """Scores a whole sentence [T] by plain convolutions: logits of (generated, real) [2]."""
-    embedded = self.embed(sentence)
-    maxima = [_convolve(embedded, kernel).max(axis=0) for kernel in self.kernels]
-    return self.score(jnp.concatenate(maxima), training)
+    return self.judge(self.describe(sentence), training)
 
 
 def _convolve(embedded: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -35,7 +35,7 @@ from logjax.training.parallel import (
   index_of_device,
   sum_over_devices,
 )
-from logjax.training.state import TrainState, create_state, make_train_step
+from logjax.training.state import TrainState, apply_gradients, create_state, make_train_step
 
 
 class SeqGANState(struct.PyTreeNode):
@@ -225,17 +225,11 @@ def make_values(model: SeqGAN) -> Callable:
   return {'discriminator': of_rollouts, 'constant': constant, 'random': random}[rewards.kind]
 
 
-def make_generator_step(model: SeqGAN) -> Callable:
-  """Makes the policy-gradient step: sample, roll out, reward, update (equations 4 to 6).
+def make_policy_update(model: SeqGAN) -> Callable:
+  """Makes `(state, sentences [B, T], values [B, T]) -> (generator, metrics)` of ONE set.
 
-  Its batch is empty (the generators make their own), its keys are [K, B, 2].
+  It follows the policy gradient of equation 5; the sentences are this device's share.
   """
-  values_of = make_values(model)
-  subtract_baseline = losses.BASELINES[model.rewards.baseline]
-
-  def sample(state: SeqGANState, keys: jax.Array) -> jax.Array:
-    policy = make_policy(model.generator, state.generator.params, state.allowed)
-    return jax.vmap(lambda key: sample_sentence(policy, key, model.length))(keys)
 
   def update(state: SeqGANState, sentences: jax.Array, values: jax.Array):
     def loss(params):
@@ -248,14 +242,7 @@ def make_generator_step(model: SeqGAN) -> Callable:
     gradients, logs, tokens, count = sum_over_devices(
       (gradients, logs.sum(), tokens, len(sentences))
     )
-    updates, opt_state = model.generator_tx.update(
-      gradients, state.generator.opt_state, state.generator.params
-    )
-    generator = TrainState(
-      step=state.generator.step + 1,
-      params=optax.apply_updates(state.generator.params, updates),
-      opt_state=opt_state,
-    )
+    generator = apply_gradients(model.generator_tx, state.generator, gradients)
     metrics = {
       'entropy': -logs / tokens,
       'tokens': tokens / count,
@@ -263,9 +250,20 @@ def make_generator_step(model: SeqGAN) -> Callable:
     }
     return generator, metrics
 
+  return update
+
+
+def make_generator_step(model: SeqGAN) -> Callable:
+  """Makes the policy-gradient step: sample, roll out, reward, update (equations 4 to 6).
+
+  Its batch is empty (the generators make their own), its keys are [K, B, 2].
+  """
+  sample, values_of, update = make_sampler(model), make_values(model), make_policy_update(model)
+  subtract_baseline = losses.BASELINES[model.rewards.baseline]
+
   def step(state: SeqGANState, batch: Any, keys: jax.Array):
     del batch
-    mine = jax.vmap(sample)(state, keys[:, :, 0])
+    mine = sample((state.generator.params, state.allowed), keys[:, :, 0])
     sentences, reward_keys = gather_over_devices((mine, keys[:, :, 1]), axis=1)
     values = values_of(state, sentences, reward_keys)
     inside = jax.vmap(jax.vmap(is_inside))(sentences)

@@ -1,0 +1,159 @@
+"""The figures of the ladder and the leaderboard, drawn as those of the report are."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from logjax.evaluation.leaderboard_words import detector_title
+from logjax.evaluation.plots import (
+  FIRST,
+  MUTED,
+  SECOND,
+  STYLE,
+  THIRD,
+  new_figure,
+  to_svg,
+)
+from logjax.evaluation.wording import leaf
+
+_DASHED = (0, (4, 3))
+
+
+def ladder(steps: Sequence[Mapping[str, Any]], title: str) -> Markup:
+  """What each step of the ladder reaches, and its control, from the leakiest step downwards.
+
+  The rungs are the steps; to the right is better. Abnormal F1 and AUROC are of the test rows; the
+  control is the AUROC of the run with permuted labels with its 95 % interval, and chance is 0.5.
+
+  Args:
+    steps: of ladder.json; whatever one of them has not, or None, is left out.
+    title: what the figure shows; as in `plots.learning_curves`.
+
+  Returns:
+    An `<svg>` element.
+  """
+  with matplotlib.rc_context(STYLE | {'svg.hashsalt': title}):
+    figure, axes = new_figure(7.2, 1.0 + 0.34 * len(steps))
+    axes.axvline(0.5, color=MUTED, linewidth=1, linestyle=_DASHED)
+    lines = (
+      ('abnormal F1', ('test', 'abnormal', 'f1'), SECOND, 's'),
+      ('AUROC', ('test', 'auroc'), FIRST, 'o'),
+      ('AUROC, labels permuted', ('permuted', 'auroc'), THIRD, 'D'),
+    )
+    for label, keys, colour, marker in lines:
+      points = [(leaf(step, keys), place) for place, step in enumerate(steps)]
+      points = [point for point in points if point[0] is not None]
+      values, places = zip(*points, strict=True) if points else ((), ())
+      axes.plot(values, places, color=colour, marker=marker, markersize=4, label=label)
+    for place, step in enumerate(steps):
+      ends = leaf(step, ('permuted', 'auroc_interval'))
+      if ends and None not in ends:
+        axes.plot(ends, (place, place), color=THIRD, linewidth=3, alpha=0.35)
+    axes.set(xlim=(-0.02, 1.02), xlabel='0.5 is chance for AUROC')
+    _rungs(axes, [str(step.get('name')) for step in steps])
+    axes.legend(loc='lower center', bbox_to_anchor=(0.4, 1), ncols=3, frameon=False)
+    return to_svg(figure, title)
+
+
+def forest(table: Mapping[str, Any], title: str) -> Markup:
+  """The entries of a leaderboard's table with their intervals, the best on top.
+
+  Abnormal F1 on the left, on the right its paired difference to the same detector without
+  oversampling. Rivals are hollow.
+
+  Args:
+    table: one of `make_leaderboard`'s tables.
+    title: as in `plots.learning_curves`.
+
+  Returns:
+    An `<svg>` element.
+  """
+  entries = table['entries']
+  with matplotlib.rc_context(STYLE | {'svg.hashsalt': title}):
+    figure, axes = new_figure(8.4, 0.8 + 0.28 * len(entries))
+    left, right = figure.add_gridspec(1, 2, width_ratios=(5, 3))
+    axes.set_subplotspec(left)
+    beside = figure.add_subplot(right)
+    beside.patch.set_alpha(0)
+    beside.axvline(0, color=MUTED, linewidth=1, linestyle=_DASHED)
+    names = []
+    for place, entry in enumerate(entries):
+      rival = entry['kind'] == 'rival'
+      name = detector_title(entry)
+      names.append(name if rival else f'{name}, {entry["oversampler"]}')
+      _whisker(axes, place, entry['metrics']['abnormal_f1'], MUTED if rival else FIRST, rival)
+      difference = (entry['versus'].get('none') or {}).get('abnormal_f1')
+      decided = 'none' in entry['wins'] or 'none' in entry['losses']
+      _whisker(beside, place, difference, SECOND if decided else MUTED, False)
+    axes.set_xlabel('abnormal F1')
+    beside.set_xlabel('F1 less that of no oversampling')
+    _rungs(axes, names)
+    _rungs(beside, names)
+    beside.tick_params(length=0, labelleft=False)
+    return to_svg(figure, title)
+
+
+def few_examples(
+  curve: Mapping[str, Any], reference: Mapping[str, Any] | None, title: str
+) -> Markup:
+  """Abnormal F1 of one method over how many abnormal rows it was trained on, with its interval.
+
+  The method is a line with a band, the reference a dashed line. All abnormal rows, whose number
+  the curve does not know, stand at the right end.
+
+  Args:
+    curve: one of `make_leaderboard`'s curves.
+    reference: another one, such as the same detector without oversampling; None for none.
+    title: as in `plots.learning_curves`.
+
+  Returns:
+    An `<svg>` element.
+  """
+  with matplotlib.rc_context(STYLE | {'svg.hashsalt': title}):
+    figure, axes = new_figure(3.2, 2.2)
+    counts = sorted({point['abnormal_train'] for point in curve['points']} - {0})
+    places = {count: count for count in counts} | {0: counts[-1] * 2}
+    if reference:
+      x, mean, _, _ = _points(reference, places)
+      axes.plot(x, mean, color=MUTED, linewidth=1.2, linestyle=_DASHED)
+    x, mean, low, high = _points(curve, places)
+    axes.fill_between(x, low, high, color=SECOND, alpha=0.18, linewidth=0)
+    axes.plot(x, mean, 'o-', color=SECOND, linewidth=1.8, markersize=3.5)
+    axes.set_xscale('log')
+    shown = sorted({point['abnormal_train'] for point in curve['points']}, key=places.get)
+    axes.set_xticks([places[n] for n in shown], [str(n) if n else 'all' for n in shown])
+    axes.minorticks_off()
+    axes.set(ylim=(-0.02, 1.02), xlabel='abnormal training rows', ylabel='abnormal F1')
+    return to_svg(figure, title)
+
+
+def _points(curve: Mapping[str, Any], places: Mapping[int, float]) -> np.ndarray:
+  """A curve's x, mean, low and high, [4, points]; NaN, which leaves a gap, where undefined."""
+  points = [
+    (places[point['abnormal_train']], *point['metrics']['abnormal_f1'].values())
+    for point in curve['points']
+    if point['abnormal_train'] in places
+  ]
+  return np.array(points, float).reshape(-1, 4).T
+
+
+def _whisker(
+  axes: Axes, place: int, value: Mapping[str, float | None] | None, colour: str, hollow: bool
+) -> None:
+  """A mean with its interval on one rung; nothing where there is no mean."""
+  if not value or value['mean'] is None:
+    return
+  if value['low'] is not None:
+    axes.plot((value['low'], value['high']), (place, place), color=colour, linewidth=1.6)
+  face = 'none' if hollow else colour
+  axes.plot(value['mean'], place, 'o', color=colour, markerfacecolor=face, markersize=5)
+
+
+def _rungs(axes: Axes, names: Sequence[str]) -> None:
+  """One line a name, the first on top."""
+  axes.set_yticks(range(len(names)), names)
+  axes.set_ylim(len(names) - 0.5, -0.5)

@@ -1,0 +1,115 @@
+"""How far a metric may be trusted: percentile intervals over test rows, and over seeds.
+
+Shapes: N test rows, D draws, R repetitions, S seeds.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import scipy.stats
+
+from logjax.evaluation.resampling import metrics_of_rows, resampled_metrics
+
+
+def interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+  """Returns the percentile interval of a metric's draws, ends that leave out equally many.
+
+  Draws in which the metric is undefined (NaN) are left out. Where that is more than `1 - level` of
+  them both ends are NaN: what is left then says nothing about all.
+
+  Args:
+    draws: [D].
+    level: the share of draws that lie within.
+  """
+  defined = draws[~np.isnan(draws)]
+  if not len(draws) or len(defined) < level * len(draws):
+    return float('nan'), float('nan')
+  low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+  return float(low), float(high)
+
+
+def interval_of(
+  abnormal: np.ndarray,
+  scores: np.ndarray,
+  thresholds: np.ndarray,
+  metrics: Sequence[str] = ('auroc', 'accuracy'),
+  *,
+  draws: int = 1000,
+  seed: int = 0,
+) -> dict[str, Any]:
+  """Means over repetitions with their intervals over test rows, beside what chance would give.
+
+  Made for the control with permuted labels. `accuracy_chance` is the accuracy of predictions that
+  are independent of the labels, given how many alarms there are: with a share a of alarms and a
+  share p of abnormal rows it is a p + (1 - a)(1 - p), not one half.
+
+  Args:
+    abnormal: bool [N], the truth.
+    scores: [R, N].
+    thresholds: [R].
+    metrics: some of `METRICS`.
+    draws: of the bootstrap.
+    seed: of the bootstrap.
+
+  Returns:
+    A dict ready for JSON: for each metric its mean, under its name with `_interval` [low, high],
+    and `accuracy_chance`; None where undefined.
+  """
+  points = metrics_of_rows(abnormal, scores, thresholds)
+  resampled = resampled_metrics(abnormal, scores, thresholds, draws=draws, seed=seed)
+  result = {}
+  for name in metrics:
+    result[name] = number_or_none(points[name].mean())
+    ends = interval(resampled[name].mean(axis=0))
+    result[f'{name}_interval'] = [number_or_none(end) for end in ends]
+  result['accuracy_chance'] = None
+  if len(abnormal):
+    alarms, share = np.mean(scores >= np.asarray(thresholds)[:, None], axis=1), np.mean(abnormal)
+    result['accuracy_chance'] = float(np.mean(alarms * share + (1 - alarms) * (1 - share)))
+  return result
+
+
+def over_seeds(
+  points: np.ndarray,
+  draws: np.ndarray,
+  *,
+  bounds: tuple[float, float] = (-np.inf, np.inf),
+  seed: int = 0,
+) -> dict[str, float | None]:
+  """The mean over seeds and its 95 % interval over seeds and test rows, ready for JSON.
+
+  Each draw takes S - 1 of the S seeds with replacement and the rows of that draw. One seed less
+  than there are makes the variance of the draws that of the mean (Rao & Wu, Resampling Inference
+  with Complex Survey Data, 1988), and what a draw's seeds differ from all of them is widened by
+  Student's quantile over the normal one, as few seeds tell little of how seeds differ. Without
+  the two an interval over 5 seeds that differ by more than rows do covers 84 % instead of 95 %.
+  With one seed the interval is over rows alone.
+
+  Args:
+    points: [S], the metric on the test rows of each seed.
+    draws: [S, D], the metric on resamples of them; draw d of all seeds belongs together.
+    bounds: what the metric cannot be below and above; the ends are cut there.
+    seed: of the choice of seeds; equal for methods that are to be compared.
+
+  Returns:
+    `mean`, `low`, `high`; None where undefined, the mean where the metric is with any seed.
+  """
+  count = len(points)
+  values = draws.mean(axis=0)
+  if count > 1:
+    generator = np.random.default_rng([seed, count])
+    picked = generator.multinomial(count - 1, np.full(count, 1 / count), draws.shape[1]).T
+    deviation = (picked * draws).sum(axis=0) / (count - 1) - values
+    values = values + deviation * scipy.stats.t.ppf(0.975, count - 1) / scipy.stats.norm.ppf(0.975)
+  low, high = np.clip(interval(values), *bounds)
+  return {
+    'mean': number_or_none(np.mean(points)),
+    'low': number_or_none(low),
+    'high': number_or_none(high),
+  }
+
+
+def number_or_none(value: float) -> float | None:
+  """A number as JSON can hold it: NaN, which marks what is undefined, is None."""
+  return None if np.isnan(value) else float(value)

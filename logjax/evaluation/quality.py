@@ -1,0 +1,160 @@
+"""What oversampled rows are worth on their own: new, varied, and like real rows that nobody saw.
+
+G generated rows, n training rows, m held-out rows, T tokens a row, padded with 0 at the end.
+"""
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.preprocessing import normalize
+
+from logjax.corpora.text import PAD
+from logjax.evaluation.diversity import self_bleu
+
+# Self-BLEU rises with the number of rows that are compared: this many, or all of fewer.
+_BLEU_ROWS = 1_000
+_BLEU_ORDER = 4
+_MOST_ROWS = 2_000  # of either kind in the two-sample test
+_FEWEST_ROWS = 10
+_FOLDS = 5
+_DRAWS = 1_000  # resamples behind the interval
+
+
+def quality(made: np.ndarray, train: np.ndarray, held_out: np.ndarray, seed: int) -> dict[str, Any]:
+  """Measures generated rows.
+
+  Args:
+    made: generated rows, int [G, T].
+    train: the real rows that they were made from, int [n, T].
+    held_out: real rows of their class that nothing was made from, int [m, T].
+    seed: of the choice of rows, the folds and the resamples.
+
+  Returns:
+    `distinct_share`: distinct rows, as a share of all. `novel_share`: rows that equal no training
+    row. `self_bleu`: mean self-BLEU-4 of 1,000 rows drawn at random; None for fewer than two.
+    `two_sample`: what the function of that name returns. All others are None of no rows.
+  """
+  measured: dict[str, Any] = dict.fromkeys(('distinct_share', 'novel_share', 'self_bleu'))
+  measured['two_sample'] = two_sample(made, held_out, seed)
+  if not len(made):
+    return measured
+  ids = _row_ids(made, train)
+  measured['distinct_share'] = len(np.unique(ids[: len(made)])) / len(made)
+  measured['novel_share'] = float(np.mean(~np.isin(ids[: len(made)], ids[len(made) :])))
+  lengths = _lengths(made)
+  written, lengths = made[lengths > 0], lengths[lengths > 0]
+  if len(written) > 1:
+    some = np.random.default_rng(seed).permutation(len(written))[:_BLEU_ROWS]
+    measured['self_bleu'] = float(self_bleu(written[some], _BLEU_ORDER, lengths[some]).mean())
+  return measured
+
+
+def two_sample(made: np.ndarray, held_out: np.ndarray, seed: int) -> dict[str, Any]:
+  """Asks how well a classifier tells generated rows from real held-out ones.
+
+  Lopez-Paz and Oquab, Revisiting Classifier Two-Sample Tests, 2017, with the area under the ROC
+  curve for the accuracy: 0.5 where the two cannot be told apart, 1 where they always can. The
+  classifier is a logistic regression on the counts of tokens and of pairs of neighbouring tokens.
+  As many rows of one kind as of the other, at most 2,000, are cross-validated in five folds, equal
+  rows in the same one: what is measured is not whether rows are known by heart. Only pairs of rows
+  of the same fold are compared.
+
+  Args:
+    made: generated rows, int [G, T].
+    held_out: real rows, int [m, T].
+    seed: of all that is random.
+
+  Returns:
+    `auroc`; its `interval`, of 95 % by the bootstrap over distinct rows, the classifiers given;
+    `rows`, how many of either kind; `grouped`, False where there are too few distinct rows to keep
+    equal ones in one fold. Or all of them None but `rows`, and `why`.
+  """
+  count = min(len(made), len(held_out), _MOST_ROWS)
+  if count < _FEWEST_ROWS:
+    kind = 'generated' if len(made) == count else 'held-out'
+    why = f'{count} {kind} rows are too few: {_FEWEST_ROWS} are needed'
+    return {'auroc': None, 'interval': None, 'rows': count, 'grouped': None, 'why': why}
+  generator = np.random.default_rng(seed)
+  rows = np.concatenate(
+    [kind[generator.permutation(len(kind))[:count]] for kind in (made, held_out)]
+  )
+  generated = np.arange(2 * count) < count
+  group = _row_ids(rows)
+  kinds = min(len(np.unique(group[generated == side])) for side in (False, True))
+  grouped = kinds >= _FOLDS
+  folding = StratifiedGroupKFold if grouped else StratifiedKFold
+  folds = folding(_FOLDS, shuffle=True, random_state=seed)
+  counts = normalize(_counts(rows))
+  parts = []
+  for fit, test in folds.split(rows, generated, group if grouped else None):
+    classifier = LogisticRegression(C=1.0, class_weight='balanced', solver='liblinear')
+    classifier.fit(counts[fit], generated[fit])
+    parts.append((test, classifier.decision_function(counts[test])))
+  weights = _resamples(group, generator)
+  auroc = _within_folds(parts, generated, np.concatenate([np.ones((1, len(rows))), weights]))
+  low, high = np.nanpercentile(auroc[1:], [2.5, 97.5])
+  interval = [float(low), float(high)]
+  return {'auroc': float(auroc[0]), 'interval': interval, 'rows': count, 'grouped': grouped}
+
+
+def _lengths(rows: np.ndarray) -> np.ndarray:
+  """Tokens of each row before its first padding, [N]."""
+  return np.logical_and.accumulate(rows != PAD, axis=1).sum(axis=1)
+
+
+def _row_ids(*parts: np.ndarray) -> np.ndarray:
+  """A number for each row of all parts, equal where rows are."""
+  return np.unique(np.concatenate(parts), axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _counts(rows: np.ndarray) -> sparse.csr_array:
+  """How often each row has each token and each pair of neighbours, the end of a row included."""
+  ended = np.pad(rows, ((0, 0), (0, 1))).astype(np.int64)
+  size = int(ended.max()) + 1
+  first, second = ended[:, :-1], ended[:, 1:]
+  row, place = np.nonzero(first != PAD)
+  token, pair = first[row, place], size + first[row, place] * size + second[row, place]
+  known, column = np.unique(np.concatenate([token, pair]), return_inverse=True)
+  places = (
+    np.tile(row, 2).astype(np.int32),
+    column.astype(np.int32),
+  )  # scikit-learn takes no int64
+  shape = (len(rows), max(1, len(known)))
+  ones = np.ones(len(column))
+  return sparse.csr_array(sparse.coo_array((ones, places), shape=shape))
+
+
+def _resamples(group: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+  """Weights of the rows when distinct rows are drawn with replacement, [draws, N]."""
+  groups = int(group.max()) + 1
+  drawn = generator.multinomial(groups, np.full(groups, 1 / groups), size=_DRAWS)
+  return drawn[:, group]
+
+
+def _within_folds(
+  parts: list[tuple[np.ndarray, np.ndarray]], generated: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+  """Share of pairs, one row generated and one real of the same fold, that are ranked rightly.
+
+  Args:
+    parts: rows and their scores, for every fold.
+    generated: bool [N].
+    weights: of the rows, [D, N].
+
+  Returns:
+    float [D]; NaN where a draw has no such pair.
+  """
+  right, pairs = np.zeros((2, len(weights)))
+  for rows, scores in parts:
+    order = np.argsort(scores)
+    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) > 0)  # equal scores are ties
+    weight = weights[:, rows[order]].astype(np.float64)
+    made = np.add.reduceat(weight * generated[rows[order]], starts, axis=1)
+    real = np.add.reduceat(weight * ~generated[rows[order]], starts, axis=1)
+    below = np.cumsum(real, axis=1) - real / 2
+    right += (made * below).sum(axis=1)
+    pairs += made.sum(axis=1) * real.sum(axis=1)
+  return np.divide(right, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)

@@ -1,0 +1,75 @@
+"""logjax's oversamplers for code that is written against imbalanced-learn.
+
+It needs `configs/default.py`, which lies beside the package. N rows, T tokens a row.
+"""
+
+import jax
+import numpy as np
+from imblearn.over_sampling.base import BaseOverSampler
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import StrOptions
+
+from configs import default
+from logjax.oversamplers.oversample import oversample
+from logjax.settings import CHOICES, resolve
+
+
+class LogOversampler(BaseOverSampler):
+  """Oversamples rows of token ids, with the interface of imbalanced-learn's own oversamplers.
+
+  X [N, T] holds token ids and 0 as padding at the end of a row. Ids need not be small or
+  consecutive, for only their being equal counts: any number names a token. So floats are accepted
+  as well, but a new row never holds a number that X does not. There may be more than two classes,
+  each of which is oversampled by itself. Sparse matrices are not accepted.
+
+  Args:
+    name: of the oversampler, as `config.oversampler.name`.
+    sampling_strategy: as imbalanced-learn's.
+    random_state: as imbalanced-learn's.
+    config: values of other fields of the configuration, by dotted name: `{'seqgan.mle_epochs': 5}`.
+
+  Attributes:
+    sampling_strategy_: rows that were to be made, by class.
+    n_features_in_: T.
+  """
+
+  _parameter_constraints = {
+    **BaseOverSampler._parameter_constraints,
+    'name': [StrOptions(set(CHOICES['oversampler.name']))],
+    'config': [dict, None],
+  }
+
+  def __init__(
+    self,
+    name: str = 'random',
+    *,
+    sampling_strategy: str | float | dict = 'auto',
+    random_state: int | np.random.RandomState | None = None,
+    config: dict | None = None,
+  ):
+    super().__init__(sampling_strategy=sampling_strategy)
+    self.name = name
+    self.random_state = random_state
+    self.config = config
+
+  def _check_X_y(self, X, y, accept_sparse=None):
+    return super()._check_X_y(X, y, accept_sparse=False)
+
+  def _fit_resample(self, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    config = default.get_config()
+    config.update_from_flattened_dict({'oversampler.name': self.name, **(self.config or {})})
+    config, _ = resolve(config)
+    key = jax.random.key(check_random_state(self.random_state).randint(2**31))
+    tokens = np.concatenate([[0], np.unique(X[X != 0])]).astype(X.dtype)
+    ids = np.where(X == 0, 0, 1 + np.searchsorted(tokens[1:], X)).astype(np.int32)
+    rows, labels = [X], [y]
+    for i, (label, count) in enumerate(self.sampling_strategy_.items()):
+      made = oversample(config, ids[y == label], count, jax.random.fold_in(key, i))
+      rows.append(tokens[made])
+      labels.append(np.full(len(made), label, y.dtype))
+    return np.concatenate(rows), np.concatenate(labels)
+
+  def __sklearn_tags__(self):
+    tags = super().__sklearn_tags__()
+    tags.input_tags.sparse = False
+    return tags

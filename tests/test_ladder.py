@@ -1,0 +1,128 @@
+"""The ladder: which leaks each step has, the control with permuted labels, what is written."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny
+from compiling import compiled_fast
+
+from logjax import ladder
+from logjax.corpora.splits import LEAKS
+from logjax.errors import LogjaxError
+from logjax.part import Part
+from logjax.scores import load_scores
+
+pytest_plugins = ['tiny_runs']
+
+
+def small_config(**fields):
+  """Repeats real rows, and trains a classifier that is just large enough to learn a leak."""
+  config = tiny.get_config('bgl')
+  config.oversampler.name = 'random'
+  config.ladder.repetitions, config.ladder.draws = 1, 200
+  config.detector.gru.update({'hidden': 8, 'epochs': 8, 'learning_rate': 0.02})
+  config.update_from_flattened_dict(
+    {name.replace('__', '.'): value for name, value in fields.items()}
+  )
+  return config
+
+
+def ends() -> list:
+  """The first and the last run of the ladder."""
+  first, *_, last = ladder_steps()
+  return [first, last]
+
+
+ladder_steps = ladder.steps
+
+
+@pytest.fixture(scope='module')
+def climbed(runs, tmp_path_factory):
+  """The ends of the ladder: its workdir and what it returned."""
+  workdir = tmp_path_factory.mktemp('ladder') / 'workdir'
+  with pytest.MonkeyPatch.context() as patch, compiled_fast():
+    patch.setattr(ladder, 'steps', ends)
+    return workdir, ladder.run(small_config(), workdir, runs.cache, 'the command')
+
+
+def test_each_step_has_one_leak_less_in_the_order_of_the_leaks():
+  steps = ladder.steps()
+  assert steps[0] == ('paper', frozenset(LEAKS)) and steps[-1] == ('honest', frozenset())
+  removed = [
+    next(iter(before - after))
+    for (_, before), (_, after) in zip(steps[:-1], steps[1:], strict=True)
+  ]
+  assert removed == list(LEAKS)
+  assert [name for name, _ in steps[1:-1]] == [f'without {leak}' for leak in removed[:-1]]
+
+
+def test_without_a_leak_permuted_labels_are_at_chance(climbed):
+  control = {step['name']: step['permuted'] for step in climbed[1]['steps']}['honest']
+  low, high = control['auroc_interval']
+  assert low <= 0.5 <= high
+  low, high = control['accuracy_interval']
+  assert low <= control['accuracy_chance'] <= high
+
+
+def test_with_all_leaks_permuted_labels_are_predicted(climbed):
+  # The label picks the row's autoencoder, so that there is nothing else to be learnt.
+  control = {step['name']: step['permuted'] for step in climbed[1]['steps']}['paper']
+  assert control['auroc_interval'][0] > 0.8
+  assert control['accuracy_interval'][0] > control['accuracy_chance'] + 0.1
+
+
+def test_every_step_has_both_classes_the_real_rows_and_the_rivals(climbed):
+  workdir, result = climbed
+  assert json.loads((workdir / 'ladder.json').read_text()) == result
+  assert [step['name'] for step in result['steps']] == ['paper', 'honest', 'honest_unseen']
+  paper, honest, unseen = result['steps']
+  for step in result['steps']:
+    for numbers in (step['test'], step['test_real']):
+      assert numbers.keys() >= {'normal', 'abnormal', 'auroc', 'auprc', 'mcc', 'accuracy'}
+  assert paper['leaks'] == list(LEAKS) and honest['leaks'] == unseen['leaks'] == []
+  assert paper['test']['synthetic_rows'] > 0 == honest['test']['synthetic_rows']
+  assert paper['test_real']['rows'] == paper['test']['rows'] - paper['test']['synthetic_rows']
+  assert honest['test_real']['rows'] == honest['test']['rows']
+  assert set(paper['baselines']) >= {'lookup', 'tfidf_lr'}
+  assert 0 < honest['seen_text_share'] < 1 and unseen['seen_text_share'] == 0
+  assert unseen['test']['rows'] < honest['test']['rows']
+  assert (workdir / 'ladder.html').read_text().count('honest_unseen') > 0
+
+
+def test_finished_steps_are_not_run_again(climbed, runs, monkeypatch):
+  workdir, result = climbed
+  monkeypatch.setattr(ladder, 'steps', ends)
+  monkeypatch.setattr('logjax.experiment.train', None)
+  again = ladder.run(small_config(), workdir, runs.cache, 'the command')
+  assert again['steps'] == result['steps']
+
+
+def test_a_control_has_the_same_rows_with_as_many_abnormal_ones(climbed):
+  folder = climbed[0] / 'steps'
+  plain, control = (np.load(folder / name / 'scores.npz') for name in ('honest', 'honest_permuted'))
+  np.testing.assert_array_equal(plain['origin'], control['origin'])
+  assert (plain['abnormal'] != control['abnormal']).any()
+  counts = [
+    json.loads((folder / name / 'results.json').read_text())['corpus']['abnormal']
+    for name in ('honest', 'honest_permuted')
+  ]
+  assert counts[0] == counts[1] > 0
+
+
+@pytest.mark.parametrize(
+  'fields', [{'leaks': 'random_split'}, {'split__by': 'random'}, {'data__permute_labels': True}]
+)
+def test_a_config_that_decides_about_leaks_is_refused(runs, tmp_path, fields):
+  with pytest.raises(LogjaxError, match='--mode=ladder takes the leaks away itself'):
+    ladder.run(small_config(**fields), tmp_path / 'workdir', runs.cache, '')
+  assert not (tmp_path / 'workdir').exists()
+
+
+def test_without_new_texts_the_last_step_says_why_it_is_undefined(climbed):
+  results = json.loads((climbed[0] / 'steps' / 'honest' / 'results.json').read_text())
+  scores = load_scores(climbed[0] / 'steps' / 'honest' / 'scores.npz')
+  part = Part(results, scores._replace(seen=scores.seen | scores.abnormal))
+  step = ladder._unseen(part, part, draws=10)
+  assert step['why_undefined'] == 'no abnormal test row has a new text'
+  assert step['permuted']['auroc'] is None
