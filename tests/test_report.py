@@ -281,6 +281,45 @@ def test_equal_files_give_an_equal_page(workdir):
   assert write_report(workdir).read_bytes() == write_report(workdir).read_bytes()
 
 
+def test_generated_test_rows_are_told_apart_from_real_ones(workdir):
+  test = metrics(0.95, 0.96, synthetic_rows=3_000)
+  real = metrics(0.512, 0.6)
+  natural = {'normal': 0.999, 'abnormal': 0.437}
+  page = words_of(page_of(workdir, test=test, test_real=real, natural_precision=natural))
+  assert 'Detector, real rowswithout the generated test rows' in page
+  assert '0.512' in page
+  assert 'it would be 0.437 for abnormal and 0.999 for normal rows' in page
+  assert 'real rowswithout' not in words_of(page_of(workdir, test=metrics(0.9, 0.9)))
+
+
+@pytest.mark.parametrize(
+  ('two_sample', 'words'),
+  [
+    (
+      {'auroc': 0.7312, 'interval': [0.651, 0.808], 'rows': 594},
+      'from 594 real abnormal lines that they were not made from with an AUROC of 0.731 '
+      '[0.651, 0.808]',
+    ),
+    (
+      {'auroc': None, 'interval': None, 'rows': 0, 'why': '0 held-out rows are too few'},
+      'not compared with other real abnormal lines: 0 held-out rows are too few.',
+    ),
+  ],
+)
+def test_what_generated_rows_are_worth_on_their_own_is_told(workdir, two_sample, words):
+  oversampler = realistic_results()['oversampler']
+  oversampler['quality'] = {'self_bleu': 0.912, 'two_sample': two_sample}
+  page = words_of(page_of(workdir, oversampler=oversampler))
+  assert 'self-BLEU-4 is 0.912' in page
+  assert words in page
+
+
+def test_class_weights_make_no_lines(workdir):
+  page = words_of(page_of(workdir, oversampler={'name': 'class_weights', 'requested': 0}))
+  assert 'both classes weighing the same in the classifier’s loss' in page.replace("'", '’')
+  assert 'This run added no lines to the training set.' in page
+
+
 def test_each_leak_is_named_in_words(workdir):
   page = words_of(page_of(workdir, leaks=list(LEAKS)))
   assert 'This evaluation leaks.' in page

@@ -20,7 +20,7 @@ from logjax.errors import LogjaxError
 from logjax.evaluation import plots
 from logjax.evaluation.pages import template
 from logjax.evaluation.paper import paper_rows, why_not_comparable
-from logjax.evaluation.wording import count, shown, strongest, verdict
+from logjax.evaluation.wording import count, quality_words, shown, strongest, verdict
 
 STAGES = {
   'generator_mle': 'Generator, maximum likelihood',
@@ -57,6 +57,7 @@ def write_report(workdir: Path) -> Path:
     rows=_result_rows(results),
     paper_note=_paper(results)[1],
     verdict=verdict(results),
+    quality_words=quality_words((results.get('oversampler') or {}).get('quality') or {}),
     stages=_learning_curves(workdir / 'metrics.jsonl'),
     seconds=_numeric(results.get('seconds')),
     curve=_precision_recall(results, details),
@@ -96,6 +97,9 @@ def _result_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
       'std': results.get('test_std') or {},
     }
   ]
+  if rows[0]['metrics'].get('synthetic_rows') and results.get('test_real'):
+    note = 'without the generated test rows'
+    rows.append({'name': 'Detector, real rows', 'note': note, 'metrics': results['test_real']})
   for rival, metrics in strongest(results):
     rows.append({'name': rival.title, 'note': rival.about, 'metrics': metrics})
   unseen = results.get('test_unseen')

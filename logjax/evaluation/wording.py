@@ -101,6 +101,23 @@ def _compare(
   return f'By {metric} the detector ({number(ours)}) {"; it ".join(clauses)}.'
 
 
+def quality_words(quality: Mapping[str, Any]) -> str:
+  """Sentences on what generated rows are worth on their own, from `oversampler.quality`."""
+  words = ''
+  if quality.get('self_bleu') is not None:
+    words += f' Their self-BLEU-4 is {number(quality["self_bleu"])}: 1 where all are alike.'
+  told = quality.get('two_sample') or {}
+  if told.get('auroc') is not None:
+    low, high = map(number, told['interval'])
+    words += (
+      f' A classifier tells them from {count(told["rows"])} real abnormal lines that they were not '
+      f'made from with an AUROC of {number(told["auroc"])} [{low}, {high}]; 0.5 is not at all.'
+    )
+  elif told.get('why'):
+    words += f' They were not compared with other real abnormal lines: {told["why"]}.'
+  return words
+
+
 def listed(names: list[str]) -> str:
   """Returns 'one', 'one and two', or 'one, two and three'."""
   return ' and '.join([', '.join(names[:-1]), names[-1]] if len(names) > 1 else names)
