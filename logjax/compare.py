@@ -6,7 +6,6 @@ workdir does only what is new.
 """
 
 import itertools
-import shutil
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -93,7 +92,6 @@ def run(config: ml_collections.ConfigDict, workdir: Path, cache: Path, command: 
   with progress.track('comparison', len(wanted)) as advance:
     for key in wanted:
       folder = workdir / 'cells' / key.folder
-      _share_oversampler(folder, workdir / 'cells' / key._replace(detector=DETECTORS[0]).folder)
       part, _ = do_part(_config_of(config, key), folder, cache, command)
       cells.append(_cell(key, part))
       results = results or part.results
@@ -124,24 +122,6 @@ def _config_of(config: ml_collections.ConfigDict, key: Key) -> ml_collections.Co
     if key.protocol == 'paper':  # there is no autoencoder that a label could pick
       cell.leaks = ','.join(name for name in LEAKS if name != 'label_routed_encoder')
   return cell
-
-
-def _share_oversampler(folder: Path, other: Path) -> None:
-  """Copies the oversampler of the cell that has the same one and another detector.
-
-  Not what was left half: the folder is there as a whole or not at all.
-  """
-  source = other / 'oversampler'
-  if folder == other or (folder / 'oversampler').exists():
-    return
-  if not (source / 'summary.json').exists():
-    return
-  folder.mkdir(parents=True, exist_ok=True)
-  partial = folder / 'oversampler.part'
-  shutil.rmtree(partial, ignore_errors=True)
-  shutil.copytree(source, partial)
-  shutil.copy(other / 'generated.txt', folder / 'generated.txt')
-  partial.rename(folder / 'oversampler')
 
 
 def _cell(key: Key, part: Part) -> Cell:

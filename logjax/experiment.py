@@ -1,13 +1,12 @@
 """One experiment, stage after stage: from a log file to a trained detector and a report."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 import numpy as np
 import polars as pl
 
-from logjax.corpora.examples import Prepared, add_generated, masked_rows, prepare
+from logjax.corpora.examples import Prepared, add_generated, prepare
 from logjax.corpora.formats import write_rejected, write_rejected_lines
 from logjax.corpora.source import Corpus, open_corpus
 from logjax.corpora.splits import knows_all, redraw
@@ -20,15 +19,15 @@ from logjax.detectors.autoencoder_gru import (
 )
 from logjax.errors import LogjaxError
 from logjax.evaluation.report import write_report
-from logjax.oversamplers.oversample import (
-  MAKE_NO_ROWS,
-  Oversampled,
-  draw_rows,
-  fit_oversampler,
+from logjax.generated import (
+  make_generated,
+  oversampler_rows,
+  restore_generated,
+  write_generated,
 )
+from logjax.oversamplers.oversample import MAKE_NO_ROWS, Oversampled
 from logjax.oversamplers.resample import random_rows
-from logjax.oversamplers.saved import restore_generators, sample_rows, save_generators
-from logjax.oversamplers.seqgan.generators import Generators
+from logjax.oversamplers.saved import restore_generators, sample_rows
 from logjax.results import (
   Rows,
   make_details,
@@ -39,7 +38,15 @@ from logjax.results import (
 )
 from logjax.scores import TestScores, save_scores
 from logjax.settings import write_json
-from logjax.stages import MARKERS, Run, check_rows, finished, keep_seconds, release, stage
+from logjax.stages import (
+  MARKERS,
+  Run,
+  check_rows,
+  finished,
+  keep_seconds,
+  release,
+  stage,
+)
 
 
 def train(run: Run, command: str, *, keep_scores: bool = False) -> dict:
@@ -89,7 +96,7 @@ def evaluate(run: Run) -> dict:
       f'{run.workdir} holds no finished training: run --mode=train with the same flags first'
     )
   corpus, prepared = read(run)
-  rows = _combine(run, corpus, prepared, _restore_generated(run.workdir / 'oversampler', summary))
+  rows = _combine(run, corpus, prepared, restore_generated(run.workdir / 'oversampler', summary))
   detector = restore_detector(
     run.config,
     run.workdir / 'detector',
@@ -115,7 +122,7 @@ def generate(run: Run, count: int) -> pl.Series:
   key = jax.random.fold_in(run.keys['sampling'], 1)
   if run.config.oversampler.name == 'random':
     _, prepared = read(run)
-    inputs = prepared.examples.inputs[_oversampler_rows(run, prepared)]
+    inputs = prepared.examples.inputs[oversampler_rows(run, prepared)]
     return prepared.vocabulary.decode(random_rows(inputs, count, run.config.seed))
   generators, vocabulary = restore_generators(run.workdir / 'oversampler', run.config.seqgan)
   origin = (finished(run, 'oversampler') or {}).get('origin')
@@ -163,9 +170,10 @@ def make_rows(run: Run, corpus: Corpus, prepared: Prepared) -> Rows:
   oversampled = stage(
     run,
     'oversampler',
-    lambda folder: _oversample(run, prepared, corpus.origin, folder),
-    _restore_generated,
+    lambda folder: make_generated(run, prepared, corpus.origin, folder),
+    restore_generated,
   )
+  write_generated(run, prepared, oversampled)
   summary = oversampled.summary
   if summary['name'] not in MAKE_NO_ROWS and not summary['requested']:
     run.progress.say('oversampler: no abnormal row is wanted, there are as many as normal ones')
@@ -175,55 +183,6 @@ def make_rows(run: Run, corpus: Corpus, prepared: Prepared) -> Rows:
       f'and new; {summary["repeated"]:,} are repeats'
     )
   return _combine(run, corpus, prepared, oversampled)
-
-
-def _oversampler_rows(run: Run, prepared: Prepared) -> np.ndarray:
-  """Indices of the abnormal rows that the oversampler may learn from, oldest first."""
-  abnormal = prepared.examples.abnormal
-  if knows_all(run.leaks):
-    return np.flatnonzero(abnormal)
-  return np.sort(prepared.split.train[abnormal[prepared.split.train]])
-
-
-def _oversample(run: Run, prepared: Prepared, origin: str, folder: Path) -> None:
-  """Trains the oversampler, draws as many rows as balance the classes, and saves them."""
-  config, examples = run.config, prepared.examples
-  source = _oversampler_rows(run, prepared)
-  inputs, group = examples.inputs[source], examples.group[source]
-  side = np.concatenate(prepared.split) if _balances_all(run.leaks) else prepared.split.train
-  count = config.oversampler.count
-  if count is None:
-    count = max(0, int((~examples.abnormal[side]).sum() - examples.abnormal[side].sum()))
-  fitted = None
-  if count > 0:
-    fitted = fit_oversampler(
-      config, inputs, group, key=run.keys['oversampler'], progress=run.progress
-    )
-  oversampled = draw_rows(
-    config,
-    inputs,
-    count,
-    fitted,
-    lambda rows: masked_rows(prepared.vocabulary, rows),
-    key=run.keys['sampling'],
-  )
-  folder.mkdir(parents=True, exist_ok=True)
-  if isinstance(fitted, Generators):
-    save_generators(folder, fitted, prepared.vocabulary)
-  np.save(folder / 'generated.npy', oversampled.rows, allow_pickle=False)
-  texts = prepared.vocabulary.decode(oversampled.rows).value_counts(name='count')
-  texts = texts.sort(['count', 'text'], descending=[True, False]).select('count', 'text')
-  texts.write_csv(run.workdir / 'generated.txt', separator='\t', quote_style='never')
-  write_json(folder / 'summary.json', oversampled.summary | {'origin': origin})
-
-
-def _balances_all(leaks: frozenset[str]) -> bool:
-  """Whether generated rows balance the whole corpus, as in the paper, or the training rows."""
-  return 'synthetic_in_test' in leaks
-
-
-def _restore_generated(folder: Path, summary: dict) -> Oversampled:
-  return Oversampled(np.load(folder / 'generated.npy', allow_pickle=False), summary)
 
 
 def _combine(run: Run, corpus: Corpus, prepared: Prepared, oversampled: Oversampled) -> Rows:

@@ -34,7 +34,7 @@ def do_part(
 
   Args:
     config: of the part, not yet resolved.
-    workdir: of the part.
+    workdir: of the part; parts with the same parent share what they have in common.
     cache: where simulated corpora are kept.
     command: that started the larger run.
 
@@ -46,7 +46,7 @@ def do_part(
   """
   try:
     resolved, leaks = resolve(config)
-    run = open_run(resolved, leaks, workdir, cache, quiet=True)
+    run = open_run(resolved, leaks, workdir, cache, quiet=True, shared=workdir.parent / 'shared')
     paths = workdir / 'results.json', workdir / 'scores.npz'
     new = not all(path.exists() for path in paths)
     if new:

@@ -6,7 +6,8 @@ so that the same command goes on where an interrupted run stopped.
 
 import hashlib
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from logjax.corpora.examples import Prepared
 from logjax.errors import LogjaxError
-from logjax.settings import claim_workdir, read_config, write_json
+from logjax.settings import claim_workdir, flatten, read_config, write_json
 from logjax.training.progress import Progress
 
 Result = TypeVar('Result')
@@ -25,7 +26,17 @@ MARKERS = {'oversampler': 'summary.json', 'detector': 'fitted.json'}
 
 
 class Run(NamedTuple):
-  """What every mode of one run shares."""
+  """What every mode of one run shares.
+
+  Attributes:
+    config: resolved.
+    leaks: of the run.
+    workdir: of the run.
+    cache: where simulated corpora are kept.
+    keys: named, for everything random.
+    progress: told how it goes on.
+    shared: where runs leave results that others may use; None for nowhere.
+  """
 
   config: ml_collections.ConfigDict
   leaks: frozenset[str]
@@ -33,6 +44,7 @@ class Run(NamedTuple):
   cache: Path
   keys: dict[str, jax.Array]
   progress: Progress
+  shared: Path | None = None
 
 
 def open_run(
@@ -43,6 +55,7 @@ def open_run(
   *,
   new: bool = True,
   quiet: bool = False,
+  shared: Path | None = None,
 ) -> Run:
   """Claims the workdir for a resolved config and makes the run's named keys.
 
@@ -53,6 +66,7 @@ def open_run(
     cache: where simulated corpora are kept.
     new: whether the workdir may be a new one.
     quiet: tell nothing on the terminal.
+    shared: where runs that belong together leave results for each other.
 
   Raises:
     LogjaxError: when the workdir belongs to another config, or to none and `new` is false.
@@ -62,7 +76,7 @@ def open_run(
   claim_workdir(config, workdir)
   names = ('oversampler', 'sampling', 'detector')
   keys = dict(zip(names, jax.random.split(jax.random.key(config.seed), len(names)), strict=True))
-  return Run(config, leaks, workdir, cache, keys, Progress(workdir, quiet=quiet))
+  return Run(config, leaks, workdir, cache, keys, Progress(workdir, quiet=quiet), shared)
 
 
 def release(run: Run) -> None:
@@ -110,6 +124,44 @@ def stage(
     result = restore(run.workdir / name, finished(run, name))
   keep_seconds(run)
   return result
+
+
+def share_stage(
+  run: Run,
+  folder: Path,
+  arrays: Sequence[np.ndarray],
+  fields: Sequence[str],
+  make: Callable[[Path], None],
+) -> None:
+  """Fills a stage's folder, or copies what another run made of the same.
+
+  Args:
+    run: whose stage.
+    folder: of the stage.
+    arrays: all rows that decide what is made.
+    fields: and all fields of the config, or groups of them.
+    make: fills the folder, its marker file last.
+  """
+  if run.shared is None:
+    make(folder)
+    return
+  config = flatten(run.config.to_dict())
+  used = {k: v for k, v in config.items() if any(k == f or k.startswith(f + '.') for f in fields)}
+  digest = hashlib.sha256(json.dumps([jax.device_count(), used], sort_keys=True).encode())
+  for array in arrays:
+    digest.update(f'{array.dtype}{array.shape}'.encode() + np.ascontiguousarray(array).tobytes())
+  kept = run.shared / digest.hexdigest()[:32]
+  if not kept.exists():
+    partial = kept.with_suffix('.part')
+    shutil.rmtree(partial, ignore_errors=True)
+    make(partial)
+    partial.rename(kept)
+  shutil.rmtree(folder, ignore_errors=True)
+  # The marker of a copy that is cut short must not be there.
+  partial = folder.with_suffix('.part')
+  shutil.rmtree(partial, ignore_errors=True)
+  shutil.copytree(kept, partial)
+  partial.rename(folder)
 
 
 def finished(run: Run, name: str) -> dict | None:

@@ -113,6 +113,11 @@ def test_detectors_are_given_the_same_generated_rows(compared):
   first, second = (np.load(folder / 'generated.npy') for folder in folders)
   np.testing.assert_array_equal(first, second)
   assert len(first)
+  shared = list((compared[0] / 'cells' / 'shared').iterdir())
+  assert len(shared) >= 4  # two oversamplers with two seeds; another test may add some
+  for detector in compare.DETECTORS:
+    folder = compared[0] / 'cells' / f'honest-all_abnormal-{detector}-random-seed_1'
+    assert (folder / 'generated.txt').read_text().count('\n') > 1
 
 
 def test_what_is_finished_is_not_run_again_and_more_seeds_are_added(compared, runs, monkeypatch):

@@ -1,0 +1,71 @@
+"""Stages that runs share: made once, copied whole, and only where everything decisive is equal."""
+
+import numpy as np
+import pytest
+import tiny
+
+from logjax.settings import resolve
+from logjax.stages import Run, share_stage
+from logjax.training.progress import Progress
+
+
+@pytest.fixture
+def folders(tmp_path):
+  """A folder for shared results, and one for each run."""
+  return tmp_path / 'shared', [tmp_path / name for name in ('one', 'other')]
+
+
+def run_of(shared, **fields) -> Run:
+  config, leaks = resolve(tiny.get_config('bgl'))
+  config.update_from_flattened_dict({k.replace('__', '.'): v for k, v in fields.items()})
+  return Run(config, leaks, None, None, {}, Progress(), shared)
+
+
+def share(run: Run, folder, made: list, array=(1, 2)) -> str:
+  """Shares a stage that writes how often it was made, and returns what is in its folder."""
+
+  def make(target) -> None:
+    target.mkdir(parents=True)
+    made.append(target)
+    (target / 'summary.json').write_text(str(len(made)))
+
+  share_stage(run, folder, [np.array(array)], ('seqgan', 'seed'), make)
+  assert not list(folder.parent.glob('*.part'))
+  return (folder / 'summary.json').read_text()
+
+
+def test_what_depends_on_nothing_else_is_made_once(folders):
+  shared, (one, other) = folders
+  made = []
+  assert share(run_of(shared), one, made) == '1'
+  assert share(run_of(shared, detector__gru__hidden=7), other, made) == '1'
+  assert len(made) == 1
+
+
+@pytest.mark.parametrize(
+  ('fields', 'array'), [({'seed': 1}, (1, 2)), ({'seqgan__hidden': 5}, (1, 2)), ({}, (1, 3))]
+)
+def test_what_depends_on_something_else_is_made_again(folders, fields, array):
+  shared, (one, other) = folders
+  made = []
+  share(run_of(shared), one, made)
+  assert share(run_of(shared, **fields), other, made, array) == '2'
+
+
+def test_what_was_left_half_is_made_again(folders):
+  shared, (one, other) = folders
+  made = []
+  share(run_of(shared), one, made)
+  (kept,) = shared.iterdir()
+  kept.rename(kept.with_suffix('.part'))
+  other.mkdir()
+  (other / 'generated.npy').write_text('half')
+  assert share(run_of(shared), other, made) == '2'
+  assert [path.name for path in other.iterdir()] == ['summary.json']
+
+
+def test_a_run_of_its_own_shares_nothing(folders):
+  shared, (one, _) = folders
+  made = []
+  assert share(run_of(None), one, made) == '1'
+  assert made == [one] and not shared.exists()
