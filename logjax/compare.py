@@ -6,19 +6,18 @@ workdir does only what is new.
 """
 
 import itertools
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import ml_collections
 
-from logjax.corpora.splits import LEAKS
+from logjax.corpora.splits import leaks_of
 from logjax.errors import LogjaxError
 from logjax.evaluation.leaderboard import Cell, make_leaderboard, markdown
 from logjax.evaluation.leaderboard_report import write_leaderboard
-from logjax.part import Part, do_part
-from logjax.results import git_commit
-from logjax.settings import CHOICES, claim_workdir, resolve, write_json
+from logjax.part import Part, about_parts, claimed, do_part
+from logjax.settings import CHOICES, write_json
 from logjax.training.progress import Progress
 
 DETECTORS = ('autoencoder_gru', 'gru')
@@ -52,20 +51,29 @@ def keys(compare: ml_collections.ConfigDict) -> list[Key]:
     'rival_detectors': DETECTORS,
     'protocols': ('honest', 'paper'),
   }
+  chosen = {field: _names(compare, field, names) for field, names in known.items()}
+  for field in ('seeds', 'abnormal_train'):
+    if not all(type(value) is int and 0 <= value < 2**32 for value in compare[field]):
+      raise LogjaxError(
+        f'--config.compare.{field}={compare[field]} must be whole numbers from 0 to 4294967295'
+      )
   for field in ('oversamplers', 'detectors', 'protocols', 'seeds'):
     if not compare[field]:
       raise LogjaxError(f'--config.compare.{field} is empty: there is nothing to compare')
-  for field, names in known.items():
-    for name in compare[field]:
-      if name not in names:
-        raise LogjaxError(f'--config.compare.{field} has {name!r}, none of {", ".join(names)}')
-  if min(*compare.abnormal_train, 0, 0) < 0 or min(compare.seeds) < 0:
-    raise LogjaxError('--config.compare.seeds and .abnormal_train must be at least 0')
-  numbers = dict.fromkeys((0, *compare.abnormal_train))
-  methods = [*itertools.product(compare.oversamplers, compare.detectors)]
-  methods += [('none', name) for name in compare.rival_detectors]
-  outer = itertools.product(compare.protocols, numbers, compare.seeds)
-  return [Key(*key, *method) for key in outer for method in dict.fromkeys(methods)]
+  methods = [*itertools.product(chosen['oversamplers'], chosen['detectors'])]
+  methods += [('none', name) for name in chosen['rival_detectors']]
+  numbers = (0, *compare.abnormal_train)
+  outer = itertools.product(chosen['protocols'], dict.fromkeys(numbers), compare.seeds)
+  return [Key(*key, *method) for key, method in dict.fromkeys(itertools.product(outer, methods))]
+
+
+def _names(compare: ml_collections.ConfigDict, field: str, known: Sequence[str]) -> list[str]:
+  """The names in a field; on the command line they may stand in one string with commas."""
+  names = [name.strip() for entry in compare[field] for name in str(entry).split(',')]
+  for name in names:
+    if name not in known:
+      raise LogjaxError(f'--config.compare.{field} has {name!r}, none of {", ".join(known)}')
+  return names
 
 
 def run(config: ml_collections.ConfigDict, workdir: Path, cache: Path, command: str) -> dict:
@@ -86,22 +94,23 @@ def run(config: ml_collections.ConfigDict, workdir: Path, cache: Path, command: 
       '--mode=compare sets split.abnormal_train itself, from config.compare.abnormal_train, and '
       'permutes no labels: leave both out'
     )
-  claim_workdir(resolve(config)[0], workdir)
-  progress, begin = Progress(), time.monotonic()
-  cells, results = [], {}
-  with progress.track('comparison', len(wanted)) as advance:
+  if config.detector.features == 'none':
+    raise LogjaxError(
+      '--mode=compare: detector.features=none is the detector gru of config.compare.detectors: '
+      'leave it out'
+    )
+  parts = {}
+  with claimed(config, workdir), Progress().track('comparison', len(wanted)) as advance:
     for key in wanted:
       folder = workdir / 'cells' / key.folder
-      part, _ = do_part(_config_of(config, key), folder, cache, command)
-      cells.append(_cell(key, part))
-      results = results or part.results
+      parts[key] = do_part(_config_of(config, key), folder, cache, command)
       advance(key.folder)
+  about = about_parts([*parts.values()], workdir)
+  cells = [_cell(key, part) for key, part in parts.items()]
   leaderboard = make_leaderboard(cells, config.compare.draws) | {
-    'seeds': list(config.compare.seeds),
-    'seconds': round(time.monotonic() - begin, 1),
+    'compare': config.compare.to_dict(),
     'command': command,
-    'git_commit': git_commit(),
-    **{name: results[name] for name in ('origin', 'corpus', 'device', 'versions')},
+    **about,
   }
   write_json(workdir / 'leaderboard.json', leaderboard)
   (workdir / 'leaderboard.md').write_text(markdown(leaderboard))
@@ -119,13 +128,14 @@ def _config_of(config: ml_collections.ConfigDict, key: Key) -> ml_collections.Co
   cell.detector.repetitions = config.compare.repetitions
   if key.detector == 'gru':
     cell.detector.features = 'none'
-    if key.protocol == 'paper':  # there is no autoencoder that a label could pick
-      cell.leaks = ','.join(name for name in LEAKS if name != 'label_routed_encoder')
+    # There is no autoencoder that a label could pick.
+    leaks = leaks_of(cell.protocol, cell.leaks, cell.split.by) - {'label_routed_encoder'}
+    cell.leaks, cell.split.by = ','.join(sorted(leaks)) or 'none', 'auto'
   return cell
 
 
 def _cell(key: Key, part: Part) -> Cell:
-  scores = part.scores
+  scores, train = part.scores, part.results['split']['train']
   return Cell(
     protocol=key.protocol,
     detector=key.detector,
@@ -137,6 +147,9 @@ def _cell(key: Key, part: Part) -> Cell:
     scores=scores.scores,
     thresholds=scores.thresholds,
     rivals=scores.rivals,
+    group=scores.group,
+    leaks=tuple(part.results['leaks']),
+    trained_abnormal=train['abnormal'] - train['synthetic'],
     seconds=sum(part.results['seconds'].values()),
     quality=part.results['oversampler'].get('quality'),
   )

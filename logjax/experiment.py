@@ -10,6 +10,7 @@ from logjax.corpora.examples import Prepared, add_generated, prepare
 from logjax.corpora.formats import write_rejected, write_rejected_lines
 from logjax.corpora.source import Corpus, open_corpus
 from logjax.corpora.splits import knows_all, redraw
+from logjax.details import make_details
 from logjax.detectors.autoencoder_gru import (
   Detector,
   fit_detector,
@@ -30,7 +31,6 @@ from logjax.oversamplers.resample import random_rows
 from logjax.oversamplers.saved import restore_generators, sample_rows
 from logjax.results import (
   Rows,
-  make_details,
   make_results,
   rival_scores,
   seen_texts,
@@ -195,7 +195,7 @@ def _fit(run: Run, rows: Rows) -> Detector:
   config = run.config
   # Where oversampler and autoencoders have seen all rows anyway, each repetition draws its own
   # training and validation rows, like the paper; else nothing that validates was trained on.
-  anew = knows_all(run.leaks) and run.config.split.by == 'random'
+  anew = knows_all(run.leaks) and config.split.by == 'random' and not config.split.abnormal_train
   repetitions = [
     redraw(rows.split, r, shuffled=anew, seed=config.seed)
     for r in range(config.detector.repetitions)
@@ -230,7 +230,8 @@ def _kept_scores(
   rows: Rows, detector: Detector, scores: np.ndarray, rivals: dict[str, np.ndarray]
 ) -> TestScores:
   test, examples = rows.split.test, rows.examples
-  truth = (examples.origin[test], examples.abnormal[test], seen_texts(rows))
+  about = (examples.origin, examples.abnormal, examples.group)
+  truth = (*(column[test] for column in about), seen_texts(rows))
   return TestScores(*truth, scores, np.array(detector.thresholds), rivals)
 
 

@@ -19,9 +19,8 @@ _FIELDS = ('oversampler', 'seqgan', 'detector.autoencoder', 'seed', 'devices')
 def oversampler_rows(run: Run, prepared: Prepared) -> np.ndarray:
   """Indices of the abnormal rows that the oversampler may learn from, oldest first."""
   abnormal = prepared.examples.abnormal
-  if knows_all(run.leaks):
-    return np.flatnonzero(abnormal)
-  return np.sort(prepared.split.train[abnormal[prepared.split.train]])
+  known = np.concatenate(prepared.split) if knows_all(run.leaks) else prepared.split.train
+  return np.sort(known[abnormal[known]])
 
 
 def make_generated(run: Run, prepared: Prepared, origin: str, folder: Path) -> None:

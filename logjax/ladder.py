@@ -1,13 +1,14 @@
 """The ladder: what each leak of the paper's protocol adds to its numbers.
 
 One corpus is run with all seven leaks, then with one less at a time in the order of `LEAKS`, until
-none is left; everything else stays the same. Beside each step stands its control, the same run with
-the labels given to other lines at random: it has nothing to learn, so what it scores above chance
-is what the leaks are worth alone.
+none is left. Nothing else changes but what a leak brings with it: generated rows balance the whole
+log and not only the training rows (synthetic_in_test), each repetition draws its own training and
+validation rows (oversampler_sees_test), the classifier sees one autoencoder's output and not both
+(label_routed_encoder). Beside each step stands its control, the same run with the labels given to
+other lines at random: it has nothing to learn, so what it scores above chance is what the leaks are
+worth alone.
 """
 
-import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,27 @@ import ml_collections
 import numpy as np
 
 from logjax.corpora.splits import LEAKS
+from logjax.detectors.baselines import THRESHOLD
 from logjax.errors import LogjaxError
 from logjax.evaluation.intervals import interval_of
-from logjax.evaluation.ladder_report import write_ladder
-from logjax.part import Part, do_part
-from logjax.results import git_commit
+from logjax.evaluation.ladder_report import markdown, write_ladder
+from logjax.evaluation.metrics import evaluate_scores
+from logjax.part import Part, about_parts, claimed, do_part
 from logjax.scores import TestScores
-from logjax.settings import claim_workdir, resolve, write_json
+from logjax.settings import resolve, write_json
 from logjax.training.progress import Progress
 
 # What of a part's results.json stands in its step.
-_TAKEN = ('test', 'test_std', 'test_real', 'baselines', 'seen_text_share', 'split', 'oversampler')
+_TAKEN = (
+  'test',
+  'test_std',
+  'test_real',
+  'natural_precision',
+  'baselines',
+  'seen_text_share',
+  'split',
+  'oversampler',
+)
 UNSEEN = 'honest_unseen'
 
 
@@ -59,30 +70,30 @@ def run(config: ml_collections.ConfigDict, workdir: Path, cache: Path, command: 
       '--mode=ladder takes the leaks away itself: leave --config.leaks, --config.split.by and '
       '--config.data.permute_labels out'
     )
-  claim_workdir(resolve(config)[0], workdir)
-  progress, begin = Progress(), time.monotonic()
+  for _, leaks in steps():
+    resolve(_config_of(config, leaks, False))  # what does not fit a step is said before any is run
   done = {}
-  with progress.track('ladder', 2 * len(steps())) as advance:
-    # The honest end first: should the log not allow it, that is known at once.
+  with claimed(config, workdir), Progress().track('ladder', 2 * len(steps())) as advance:
+    # The honest end first: its splits ask most of a log.
     for name, leaks in reversed(steps()):
       for control in (False, True):
         folder = workdir / 'steps' / (name.replace(' ', '_') + '_permuted' * control)
-        part, _ = do_part(_config_of(config, leaks, control), folder, cache, command)
+        part = do_part(_config_of(config, leaks, control), folder, cache, command)
         done[name, control] = part
         advance(name + ', labels permuted' * control)
-  draws = config.ladder.draws
+  about, draws = about_parts([*done.values()], workdir), config.ladder.draws
   rows = [_row(name, leaks, done[name, False], done[name, True], draws) for name, leaks in steps()]
   rows.append(_unseen(done['honest', False], done['honest', True], draws))
-  first = done['paper', False].results
   ladder = {
     'steps': rows,
     'protocol': config.protocol,
-    'seconds': round(time.monotonic() - begin, 1),
+    'seed': config.seed,
+    'ladder': config.ladder.to_dict(),
     'command': command,
-    'git_commit': git_commit(),
-    **{name: first[name] for name in ('origin', 'corpus', 'seed', 'device', 'versions')},
+    **about,
   }
   write_json(workdir / 'ladder.json', ladder)
+  (workdir / 'ladder.md').write_text(markdown(ladder))
   write_ladder(workdir, ladder)
   return ladder
 
@@ -124,6 +135,10 @@ def _unseen(part: Part, control: Part, draws: int) -> dict[str, Any]:
     'leaks': [],
     'test': {'synthetic_rows': 0, **test},
     'test_real': test,
+    'baselines': {
+      name: evaluate_scores(part.scores.abnormal[rows], scores[rows], THRESHOLD)
+      for name, scores in part.scores.rivals.items()
+    },
     'permuted': _control(control.scores.of(~control.scores.seen), draws),
     'seen_text_share': 0.0,
     'why_undefined': f'no {" and no ".join(missing)} test row has a new text' if missing else '',
@@ -137,8 +152,3 @@ def _control(scores: TestScores, draws: int) -> dict[str, Any]:
       ('auroc', 'auroc_interval', 'accuracy', 'accuracy_interval', 'accuracy_chance')
     )
   return interval_of(scores.abnormal, scores.scores, scores.thresholds, draws=draws)
-
-
-def load(workdir: Path) -> dict:
-  """Reads ladder.json."""
-  return json.loads((workdir / 'ladder.json').read_text())

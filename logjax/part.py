@@ -1,9 +1,11 @@
 """A run as a part of a larger one: quiet, done once, and restored from its workdir afterwards."""
 
+import contextlib
 import gc
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
@@ -11,7 +13,7 @@ import ml_collections
 from logjax import experiment
 from logjax.errors import LogjaxError
 from logjax.scores import TestScores, load_scores
-from logjax.settings import resolve
+from logjax.settings import claim_workdir, resolve
 from logjax.stages import open_run
 
 
@@ -27,9 +29,23 @@ class Part(NamedTuple):
   scores: TestScores
 
 
-def do_part(
-  config: ml_collections.ConfigDict, workdir: Path, cache: Path, command: str
-) -> tuple[Part, bool]:
+@contextlib.contextmanager
+def claimed(config: ml_collections.ConfigDict, workdir: Path) -> Iterator[None]:
+  """Claims the workdir of a larger run; frees it after an error if no part has read its log.
+
+  Raises:
+    LogjaxError: when the workdir belongs to another config.
+  """
+  claim_workdir(resolve(config)[0], workdir)
+  try:
+    yield
+  except LogjaxError:
+    if not any(workdir.glob('*/*/corpus.json')):
+      (workdir / 'config.json').unlink(missing_ok=True)
+    raise
+
+
+def do_part(config: ml_collections.ConfigDict, workdir: Path, cache: Path, command: str) -> Part:
   """Trains and tests one configuration, unless its workdir has that already.
 
   Args:
@@ -38,22 +54,47 @@ def do_part(
     cache: where simulated corpora are kept.
     command: that started the larger run.
 
-  Returns:
-    The part, and whether it was done just now.
-
   Raises:
-    LogjaxError: as a run does, with the workdir in front.
+    LogjaxError: as a run does, with the name of the part in front.
   """
   try:
     resolved, leaks = resolve(config)
     run = open_run(resolved, leaks, workdir, cache, quiet=True, shared=workdir.parent / 'shared')
-    paths = workdir / 'results.json', workdir / 'scores.npz'
-    new = not all(path.exists() for path in paths)
-    if new:
+    results, scores = workdir / 'results.json', workdir / 'scores.npz'
+    if not all(path.exists() for path in (results, scores, workdir / 'report.html')):
       experiment.train(run, command, keep_scores=True)
       # Each part compiles its own programs, whose memory mappings Linux limits.
       jax.clear_caches()
       gc.collect()
-    return Part(json.loads(paths[0].read_text()), load_scores(paths[1])), new
+    return Part(json.loads(results.read_text()), load_scores(scores))
   except LogjaxError as error:
     raise LogjaxError(f'{workdir.name}: {error}') from error
+
+
+def about_parts(parts: Sequence[Part], workdir: Path) -> dict[str, Any]:
+  """What all parts of a larger run have in common, for its JSON.
+
+  Returns:
+    `origin`, `corpus` and `versions`; `seconds`, the sum of the parts' own, whatever call they were
+    run by; `git_commit` and `device`, all that there were.
+
+  Raises:
+    LogjaxError: when the parts are of different logs.
+  """
+  first = parts[0].results
+  if len({part.results['corpus']['sha256'] for part in parts}) > 1:
+    raise LogjaxError(
+      f'the log has changed since the run in {workdir} began: choose another --workdir'
+    )
+
+  def all_of(name: str) -> str:
+    return '; '.join(dict.fromkeys(str(part.results[name]) for part in parts))
+
+  return {
+    'origin': first['origin'],
+    'corpus': first['corpus'],
+    'versions': first['versions'],
+    'device': all_of('device'),
+    'git_commit': all_of('git_commit'),
+    'seconds': round(sum(sum(part.results['seconds'].values()) for part in parts), 1),
+  }

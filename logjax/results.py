@@ -1,4 +1,4 @@
-"""From scores to `results.json` and `details.json`. R repetitions, N test rows."""
+"""From scores to `results.json`. R repetitions, N test rows."""
 
 import importlib.metadata
 import platform
@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from logjax.corpora.examples import Examples, Prepared, masked_rows
-from logjax.corpora.source import Corpus
+from logjax.corpora.source import Corpus, log_digest
 from logjax.corpora.splits import Split, knows_all
 from logjax.detectors.autoencoder_gru import Detector
 from logjax.detectors.baselines import THRESHOLD, baseline_scores
@@ -20,11 +20,9 @@ from logjax.evaluation.metrics import (
   average,
   evaluate_scores,
   natural_precision,
-  precision_recall_points,
 )
 from logjax.evaluation.quality import quality
 from logjax.oversamplers.oversample import Oversampled
-from logjax.oversamplers.similarity import nearest
 
 _VERSIONS = (
   'jax',
@@ -37,8 +35,6 @@ _VERSIONS = (
   'scikit-learn',
   'tensorflow-datasets',
 )
-_MISTAKES = 20
-_GENERATED = 20
 
 
 class Rows(NamedTuple):
@@ -128,6 +124,7 @@ def make_results(
     'origin': corpus.origin,
     'protocol': config.protocol,
     'leaks': sorted(leaks),
+    'permuted_labels': config.data.permute_labels,
     'seed': config.seed,
     'corpus': {
       'name': corpus.name,
@@ -135,6 +132,7 @@ def make_results(
       'lines': logs.lines,
       'rejected': len(logs.rejected),
       'abnormal': int(prepared.examples.abnormal.sum()),
+      'sha256': log_digest(logs),
       'notes': logs.notes,
     },
     'split': {'by': prepared.ordered_by}
@@ -157,24 +155,6 @@ def make_results(
     'device': f'{jax.local_device_count()} x {jax.devices()[0].device_kind}, '
     f'{platform.machine()}, Python {platform.python_version()}',
     'git_commit': git_commit(),
-  }
-
-
-def make_details(rows: Rows, detector: Detector, scores: np.ndarray) -> dict[str, Any]:
-  """What the report shows of single lines: generated ones, mistakes, the precision-recall curve.
-
-  Args:
-    rows: of the run.
-    detector: for its thresholds.
-    scores: [R, N].
-  """
-  abnormal, score = rows.examples.abnormal[rows.split.test], scores.mean(axis=0)
-  # Each repetition has its own threshold, so they vote; a tie raises the alarm.
-  called = (scores >= np.array(detector.thresholds)[:, None]).mean(axis=0) >= 0.5
-  return {
-    'generated': _generated(rows),
-    'mistakes': _mistakes(rows, abnormal, score, called),
-    'precision_recall': precision_recall_points(abnormal, score),
   }
 
 
@@ -242,10 +222,11 @@ def _quality(rows: Rows, leaks: frozenset[str], seed: int) -> dict[str, Any] | N
   if not len(rows.oversampled.rows):
     return None
   inputs, abnormal = rows.prepared.examples.inputs, rows.prepared.examples.abnormal
-  train = np.concatenate(rows.prepared.split) if knows_all(leaks) else rows.prepared.split.train
-  known = np.zeros(len(abnormal), bool)
-  known[train] = True
-  return quality(rows.oversampled.rows, inputs[abnormal & known], inputs[abnormal & ~known], seed)
+  known, unknown = rows.prepared.split.train, np.concatenate(rows.prepared.split[1:])
+  if knows_all(leaks):
+    known, unknown = np.concatenate(rows.prepared.split), unknown[:0]
+  sides = (inputs[side[abnormal[side]]] for side in (known, unknown))
+  return quality(rows.oversampled.rows, *sides, seed)
 
 
 def rival_scores(rows: Rows) -> dict[str, np.ndarray]:
@@ -254,63 +235,3 @@ def rival_scores(rows: Rows) -> dict[str, np.ndarray]:
   real = train[rows.examples.origin[train] >= 0]
   abnormal = rows.examples.abnormal[real]
   return baseline_scores(_masked(rows, real), abnormal, _masked(rows, rows.split.test))
-
-
-def _where(rows: Rows, origin: int) -> str:
-  logs = rows.corpus.logs
-  file, line = logs.frame['file'][int(origin)], logs.frame['line'][int(origin)]
-  return f'{logs.files[file]}:{line}'
-
-
-def _generated(rows: Rows) -> list[dict[str, Any]]:
-  """The most frequent generated rows and as many others, beside their nearest real rows."""
-  made = rows.oversampled.rows
-  if not len(made):
-    return []
-  distinct, counts = np.unique(made, axis=0, return_counts=True)
-  order = np.lexsort((np.arange(len(distinct)), -counts))
-  half = _GENERATED // 2
-  rest = np.linspace(half, len(order) - 1, min(half, max(0, len(order) - half))).astype(int)
-  chosen = order[np.unique(np.concatenate([np.arange(min(half, len(order))), rest]))]
-  examples = rows.examples
-  real = np.flatnonzero(examples.abnormal & (examples.origin >= 0))
-  real = real[np.unique(examples.inputs[real], axis=0, return_index=True)[1]]
-  index, similarity = nearest(distinct[chosen], examples.inputs[real])
-  texts = rows.prepared.vocabulary.decode(distinct[chosen])
-  nearest_texts = rows.prepared.vocabulary.decode(examples.inputs[real[index]])
-  return [
-    {
-      'text': texts[i],
-      'count': int(counts[chosen[i]]),
-      'nearest': nearest_texts[i],
-      'nearest_where': _where(rows, examples.origin[real[index[i]]]),
-      'similarity': float(similarity[i]),
-    }
-    for i in range(len(chosen))
-  ]
-
-
-def _mistakes(
-  rows: Rows, abnormal: np.ndarray, score: np.ndarray, called: np.ndarray
-) -> list[dict[str, Any]]:
-  """Of the rows called wrongly, the abnormal with the lowest scores, the normal with the highest.
-
-  Real rows only, and each masked text once.
-  """
-  test, mistakes = rows.split.test, []
-  real = rows.examples.origin[test] >= 0
-  for truth in (True, False):
-    wrong = np.flatnonzero((abnormal == truth) & (called != truth) & real)
-    wrong = wrong[np.argsort(score[wrong] if truth else -score[wrong], kind='stable')]
-    _, first = np.unique(rows.examples.group[test[wrong]], return_index=True)
-    for i in wrong[np.sort(first)][:_MISTAKES]:
-      origin = rows.examples.origin[test[i]]
-      mistakes.append(
-        {
-          'where': _where(rows, origin),
-          'text': rows.corpus.logs.frame['message'][int(origin)],
-          'abnormal': truth,
-          'score': float(score[i]),
-        }
-      )
-  return mistakes

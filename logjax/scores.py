@@ -14,6 +14,7 @@ class TestScores(NamedTuple):
   Attributes:
     origin: line of the corpus, -1 for a generated row, int64 [N].
     abnormal: the truth, bool [N].
+    group: id of the masked text, int64 [N].
     seen: whether a training row has the same masked text, bool [N].
     scores: of the detector's repetitions, float32 [R, N].
     thresholds: from which a row is called abnormal, float64 [R].
@@ -24,6 +25,7 @@ class TestScores(NamedTuple):
 
   origin: np.ndarray
   abnormal: np.ndarray
+  group: np.ndarray
   seen: np.ndarray
   scores: np.ndarray
   thresholds: np.ndarray
@@ -34,6 +36,7 @@ class TestScores(NamedTuple):
     return TestScores(
       self.origin[rows],
       self.abnormal[rows],
+      self.group[rows],
       self.seen[rows],
       self.scores[:, rows],
       self.thresholds,

@@ -11,21 +11,12 @@ import ml_collections
 from logjax.corpora.splits import leaks_of, split_kind
 from logjax.errors import LogjaxError
 
+OVERSAMPLERS = tuple('none class_weights random smote smoten mle seqgan maligan textgan'.split())
 CHOICES = {
   'text.numbers': ('auto', 'mask', 'keep'),
   'text.identifiers': ('mask', 'keep', 'drop'),
   'text.tokens': ('words', 'punctuation', 'template'),
-  'oversampler.name': (
-    'none',
-    'class_weights',
-    'random',
-    'smote',
-    'smoten',
-    'mle',
-    'seqgan',
-    'maligan',
-    'textgan',
-  ),
+  'oversampler.name': OVERSAMPLERS,
   'oversampler.sets_by': ('random', 'time', 'text'),
   'oversampler.similarity': ('none', 'exact', 'masked', 'jaccard'),
   'oversampler.on_shortage': ('repeat', 'short'),
@@ -72,9 +63,7 @@ POSITIVE = (
   'seqgan.rollouts',
   'detector.repetitions',
   'ladder.repetitions',
-  'ladder.draws',
   'compare.repetitions',
-  'compare.draws',
   'detector.gru.hidden',
   'detector.gru.batch',
   'detector.gru.epochs',
@@ -198,6 +187,8 @@ def check_values(config: ml_collections.ConfigDict) -> None:
     ('from 0 to 4294967295', ('seed',), lambda value: 0 <= value < 2**32),
     # A shorter row has no room for a token and its end.
     ('at least 2', ('text.length',), lambda value: value >= 2),
+    # The ends of an interval would be single draws.
+    ('at least 100', ('ladder.draws', 'compare.draws'), lambda value: value >= 100),
     ('at least 1', ('oversampler.sets', 'oversampler.count'), lambda v: v is None or v >= 1),
     ('whole numbers, each at least 1', SIZES, _are_sizes),
   )

@@ -7,6 +7,7 @@ so that the same command goes on where an interrupted run stopped.
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -21,6 +22,7 @@ from logjax.settings import claim_workdir, flatten, read_config, write_json
 from logjax.training.progress import Progress
 
 Result = TypeVar('Result')
+_SECONDS = 'seconds.json'
 # The file that a stage writes last: where it is, the stage is finished.
 MARKERS = {'oversampler': 'summary.json', 'detector': 'fitted.json'}
 
@@ -152,9 +154,10 @@ def share_stage(
     digest.update(f'{array.dtype}{array.shape}'.encode() + np.ascontiguousarray(array).tobytes())
   kept = run.shared / digest.hexdigest()[:32]
   if not kept.exists():
-    partial = kept.with_suffix('.part')
+    partial, begin = kept.with_suffix('.part'), time.monotonic()
     shutil.rmtree(partial, ignore_errors=True)
     make(partial)
+    write_json(partial / _SECONDS, round(time.monotonic() - begin, 3))
     partial.rename(kept)
   shutil.rmtree(folder, ignore_errors=True)
   # The marker of a copy that is cut short must not be there.
@@ -162,6 +165,9 @@ def share_stage(
   shutil.rmtree(partial, ignore_errors=True)
   shutil.copytree(kept, partial)
   partial.rename(folder)
+  # What it would have taken this run: a copy is no saving of the method's.
+  run.progress.seconds[folder.name] = json.loads((folder / _SECONDS).read_text())
+  keep_seconds(run)
 
 
 def finished(run: Run, name: str) -> dict | None:
@@ -172,7 +178,7 @@ def finished(run: Run, name: str) -> dict | None:
 
 def keep_seconds(run: Run) -> dict[str, float]:
   """Seconds of every stage; of one that an earlier call finished, what that call measured."""
-  path = run.workdir / 'seconds.json'
+  path = run.workdir / _SECONDS
   before = json.loads(path.read_text()) if path.exists() else {}
   now = run.progress.seconds
   seconds = before | {name: max(s, before.get(name, 0.0)) for name, s in now.items()}

@@ -1,6 +1,7 @@
 """The comparison: its cells, what they share, how it goes on, and what it writes."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from compiling import compiled_fast
 
 from logjax import compare, experiment
 from logjax.errors import LogjaxError
+from logjax.evaluation.terminal import print_leaderboard
 
 pytest_plugins = ['tiny_runs']
 
@@ -64,15 +66,35 @@ def test_a_rival_detector_is_run_without_oversampling_and_no_cell_twice():
     ('oversamplers', ('none', 'magic'), "oversamplers has 'magic', none of none, class_weights"),
     ('detectors', (), 'detectors is empty'),
     ('protocols', ('fair',), "protocols has 'fair', none of honest, paper"),
-    ('seeds', (0, -1), 'at least 0'),
+    ('seeds', (0, -1), 'whole numbers from 0'),
+    ('seeds', (0, 2**32), 'whole numbers from 0'),
+    ('seeds', (0.5, 1), 'whole numbers from 0'),
+    ('seeds', ('a',), 'whole numbers from 0'),
+    ('seeds', (True,), 'whole numbers from 0'),
+    ('abnormal_train', (5.5,), 'whole numbers from 0'),
   ],
 )
 def test_what_cannot_be_compared_is_named(field, value, words):
   config = small_config()
-  config.compare[field] = value
+  with config.ignore_type():
+    config.compare[field] = value
   with pytest.raises(LogjaxError, match='^--config.compare') as raised:
     compare.keys(config.compare)
   assert words in str(raised.value)
+
+
+def test_names_may_stand_in_one_string_with_commas_and_nothing_is_run_twice():
+  config = small_config(
+    compare__oversamplers=('none, random',),
+    compare__seeds=(0, 0),
+    compare__protocols=('honest',) * 2,
+  )
+  assert compare.keys(config.compare) == compare.keys(small_config(compare__seeds=(0,)).compare)
+
+
+def test_the_plain_gru_is_a_detector_of_its_own(runs, tmp_path):
+  with pytest.raises(LogjaxError, match='is the detector gru'):
+    compare.run(small_config(detector__features='none'), tmp_path / 'w', runs.cache, '')
 
 
 def test_a_config_that_sets_what_is_compared_is_refused(runs, tmp_path):
@@ -136,6 +158,34 @@ def test_what_is_finished_is_not_run_again_and_more_seeds_are_added(compared, ru
   with compiled_fast():
     compare.run(more, workdir, runs.cache, 'the command')
   assert done == [f'honest-all_abnormal-{name}-none-seed_2' for name in compare.DETECTORS]
+
+
+def test_a_cell_without_its_scores_is_tested_again_and_not_trained(compared, runs, monkeypatch):
+  workdir, result = compared
+  folder = workdir / 'cells' / 'honest-all_abnormal-gru-random-seed_0'
+  (folder / 'scores.npz').unlink()
+  monkeypatch.setattr(experiment, 'fit_detector', None)
+  with compiled_fast():
+    again = compare.run(small_config(), workdir, runs.cache, 'the command')
+  assert (folder / 'scores.npz').exists()
+  assert again['tables'][0]['entries'][0]['metrics'] == result['tables'][0]['entries'][0]['metrics']
+
+
+def test_a_log_that_changed_between_two_calls_is_refused(compared, runs, tmp_path):
+  workdir = tmp_path / 'workdir'
+  shutil.copytree(compared[0], workdir)
+  path = workdir / 'cells' / 'honest-all_abnormal-gru-none-seed_0' / 'results.json'
+  results = json.loads(path.read_text())
+  results['corpus']['sha256'] = '0' * 64
+  path.write_text(json.dumps(results))
+  with pytest.raises(LogjaxError, match='the log has changed'):
+    compare.run(small_config(), workdir, runs.cache, '')
+
+
+def test_the_terminal_shows_the_leaderboard(compared, capsys):
+  print_leaderboard(compared[1], compared[0])
+  shown = capsys.readouterr().out
+  assert 'autoencoder_gru' in shown and 'leaderboard.html' in shown and 'SIMULATED' in shown
 
 
 def test_few_abnormal_rows_are_a_curve(compared, runs):

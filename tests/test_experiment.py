@@ -290,7 +290,7 @@ def test_a_side_without_abnormal_rows_is_refused_and_a_random_split_helps(runs, 
   assert one_line(runs, tmp_path, lines) == (
     'no abnormal row to test on: train 30 rows (20 abnormal), valid 10 rows (0 abnormal), '
     'test 10 rows (0 abnormal); --config.split.by=random mixes the sides (named among the leaks '
-    'of the result), or move split.train and split.valid'
+    'of the result; not with --mode=ladder), or move split.train and split.valid'
   )
   # The refused command left the workdir free for this one.
   run = runs.open(tmp_path / 'workdir', data__path=str(tmp_path / 'mine.log'), split__by='random')

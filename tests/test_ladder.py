@@ -10,6 +10,7 @@ from compiling import compiled_fast
 from logjax import ladder
 from logjax.corpora.splits import LEAKS
 from logjax.errors import LogjaxError
+from logjax.evaluation.terminal import print_ladder
 from logjax.part import Part
 from logjax.scores import load_scores
 
@@ -20,6 +21,7 @@ def small_config(**fields):
   """Repeats real rows, and trains a classifier that is just large enough to learn a leak."""
   config = tiny.get_config('bgl')
   config.oversampler.name = 'random'
+  config.data.simulated_lines = 2_000
   config.ladder.repetitions, config.ladder.draws = 1, 200
   config.detector.gru.update({'hidden': 8, 'epochs': 8, 'learning_rate': 0.02})
   config.update_from_flattened_dict(
@@ -87,7 +89,25 @@ def test_every_step_has_both_classes_the_real_rows_and_the_rivals(climbed):
   assert set(paper['baselines']) >= {'lookup', 'tfidf_lr'}
   assert 0 < honest['seen_text_share'] < 1 and unseen['seen_text_share'] == 0
   assert unseen['test']['rows'] < honest['test']['rows']
+  assert set(unseen['baselines']) == set(honest['baselines'])
+  assert unseen['baselines']['lookup']['rows'] == unseen['test']['rows']
   assert (workdir / 'ladder.html').read_text().count('honest_unseen') > 0
+
+
+def test_the_table_has_a_row_a_step_and_one_for_real_rows(climbed):
+  lines = (climbed[0] / 'ladder.md').read_text().splitlines()
+  assert len({line.count('|') for line in lines}) == 1
+  names = [line.split('|')[1].strip() for line in lines[2:]]
+  assert names == ['paper', 'real rows only', 'honest', 'honest_unseen']
+
+
+def test_the_terminal_shows_each_step_once_and_both_classes(climbed, capsys):
+  print_ladder(climbed[1], climbed[0])
+  shown = capsys.readouterr().out
+  for name in ('paper', 'real test rows only', 'honest ', 'honest_unseen'):
+    assert shown.count(f' {name}') == 1, name
+  assert 'abnormal' in shown and 'normal' in shown and 'SIMULATED' in shown
+  assert '…' not in shown
 
 
 def test_finished_steps_are_not_run_again(climbed, runs, monkeypatch):
@@ -108,6 +128,19 @@ def test_a_control_has_the_same_rows_with_as_many_abnormal_ones(climbed):
     for name in ('honest', 'honest_permuted')
   ]
   assert counts[0] == counts[1] > 0
+
+
+def test_a_log_that_cannot_be_read_leaves_the_workdir_free(runs, tmp_path):
+  workdir = tmp_path / 'workdir'
+  with pytest.raises(LogjaxError, match='^honest: .*missing.log'):
+    ladder.run(small_config(data__path=str(tmp_path / 'missing.log')), workdir, runs.cache, '')
+  assert not (workdir / 'config.json').exists()
+
+
+def test_what_does_not_fit_a_step_is_said_before_any_is_run(runs, tmp_path):
+  with pytest.raises(LogjaxError, match='label_routed_encoder go together'):
+    ladder.run(small_config(detector__features='both'), tmp_path / 'w', runs.cache, '')
+  assert not (tmp_path / 'w').exists()
 
 
 @pytest.mark.parametrize(

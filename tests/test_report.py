@@ -314,6 +314,13 @@ def test_what_generated_rows_are_worth_on_their_own_is_told(workdir, two_sample,
   assert words in page
 
 
+def test_permuted_labels_are_told_first(workdir):
+  assert 'Permuted labels. The labels were given' in words_of(
+    page_of(workdir, permuted_labels=True)
+  )
+  assert 'Permuted labels' not in words_of(page_of(workdir, permuted_labels=False))
+
+
 def test_class_weights_make_no_lines(workdir):
   page = words_of(page_of(workdir, oversampler={'name': 'class_weights', 'requested': 0}))
   assert 'both classes weighing the same in the classifier’s loss' in page.replace("'", '’')

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from logjax import experiment, results
+from logjax.details import make_details
 from logjax.detectors.autoencoder_gru import Detector
-from logjax.results import Rows, git_commit, make_details, make_results
+from logjax.results import Rows, git_commit, make_results
 
 pytest_plugins = ['tiny_runs']
 

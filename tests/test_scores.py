@@ -11,6 +11,7 @@ def scores() -> TestScores:
   return TestScores(
     np.array([4, -1, 6]),
     np.array([False, True, True]),
+    np.array([7, 9, 8]),
     np.array([True, True, False]),
     np.array([[0.1, 0.9, 0.5], [0.2, 0.8, 0.4]], np.float32),
     np.array([0.5, 0.6]),

@@ -1,5 +1,7 @@
 """Stages that runs share: made once, copied whole, and only where everything decisive is equal."""
 
+import json
+
 import numpy as np
 import pytest
 import tiny
@@ -12,13 +14,13 @@ from logjax.training.progress import Progress
 @pytest.fixture
 def folders(tmp_path):
   """A folder for shared results, and one for each run."""
-  return tmp_path / 'shared', [tmp_path / name for name in ('one', 'other')]
+  return tmp_path / 'shared', [tmp_path / name / 'oversampler' for name in ('one', 'other')]
 
 
 def run_of(shared, **fields) -> Run:
   config, leaks = resolve(tiny.get_config('bgl'))
   config.update_from_flattened_dict({k.replace('__', '.'): v for k, v in fields.items()})
-  return Run(config, leaks, None, None, {}, Progress(), shared)
+  return Run(config, leaks, None, None, {}, Progress(), shared)  # its workdir is set by share()
 
 
 def share(run: Run, folder, made: list, array=(1, 2)) -> str:
@@ -29,7 +31,10 @@ def share(run: Run, folder, made: list, array=(1, 2)) -> str:
     made.append(target)
     (target / 'summary.json').write_text(str(len(made)))
 
-  share_stage(run, folder, [np.array(array)], ('seqgan', 'seed'), make)
+  folder.parent.mkdir(exist_ok=True)
+  share_stage(
+    run._replace(workdir=folder.parent), folder, [np.array(array)], ('seqgan', 'seed'), make
+  )
   assert not list(folder.parent.glob('*.part'))
   return (folder / 'summary.json').read_text()
 
@@ -58,10 +63,19 @@ def test_what_was_left_half_is_made_again(folders):
   share(run_of(shared), one, made)
   (kept,) = shared.iterdir()
   kept.rename(kept.with_suffix('.part'))
-  other.mkdir()
+  other.mkdir(parents=True)
   (other / 'generated.npy').write_text('half')
   assert share(run_of(shared), other, made) == '2'
-  assert [path.name for path in other.iterdir()] == ['summary.json']
+  assert {path.name for path in other.iterdir()} == {'seconds.json', 'summary.json'}
+
+
+def test_a_copy_is_said_to_have_taken_as_long_as_making_it(folders):
+  shared, (one, other) = folders
+  share(run_of(shared), one, [])
+  (kept,) = shared.iterdir()
+  (kept / 'seconds.json').write_text('12.5')
+  share(run_of(shared), other, [])
+  assert json.loads((other.parent / 'seconds.json').read_text()) == {'oversampler': 12.5}
 
 
 def test_a_run_of_its_own_shares_nothing(folders):

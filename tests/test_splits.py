@@ -174,7 +174,7 @@ def test_a_side_without_an_abnormal_row_is_told_with_all_counts_and_what_would_h
   assert error(splits.check, SPLIT, labels(1, 2, 40), by='time') == (
     'no abnormal row to test on: train 30 rows (2 abnormal), valid 30 rows (1 abnormal), '
     'test 40 rows (0 abnormal); --config.split.by=random mixes the sides (named among the leaks '
-    'of the result), or move split.train and split.valid'
+    'of the result; not with --mode=ladder), or move split.train and split.valid'
   )
 
 

@@ -24,6 +24,8 @@ from logjax.corpora.text import (
 )
 from logjax.errors import LogjaxError
 
+_PERMUTED = 1 << 21  # tag of the random numbers that permute labels
+
 
 class Examples(NamedTuple):
   """Rows of a corpus.
@@ -83,7 +85,7 @@ def prepare(config: ml_collections.ConfigDict, leaks: frozenset[str], logs: Logs
     )
   abnormal = logs.frame['abnormal'].to_numpy()
   if config.data.permute_labels:
-    abnormal = np.random.default_rng([config.seed, 1]).permutation(abnormal)
+    abnormal = np.random.default_rng([config.seed, _PERMUTED]).permutation(abnormal)
   time, by = line_times(logs.frame), splits.split_kind(leaks)
   order = splits.order_rows(time, len(abnormal), shuffled=by != 'time', seed=config.seed)
   shares = (config.split.train, config.split.valid)

@@ -7,9 +7,11 @@ is an error, never a reason to use the next.
 
 import dataclasses
 import glob
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from logjax.corpora.archives import ARCHIVES, download_logs, find_logs
@@ -23,6 +25,7 @@ from logjax.errors import LogjaxError
 
 CORPORA = (*FORMATS, 'own')
 
+_DIGEST_ROWS = 100_000  # lines that are hashed at once: bounds the memory
 _LABELS = {'openstack': 'instance', 'hdfs': 'blocks'}  # where 'auto' is not 'column'
 _LABEL_NAMES = {'instance': OPENSTACK_ABNORMAL_INSTANCES, 'file': frozenset({'abnormal'})}
 # Where the label file of HDFS is, seen from its log: unpacked here, or as in the archive.
@@ -188,3 +191,12 @@ def _label_file(data: ConfigDict, folder: Path) -> Path:
     f'labels by block need {_LABEL_FILES[0]}, which is not beside the log in {folder}: '
     'name it in --config.data.label_file'
   )
+
+
+def log_digest(logs: Logs) -> str:
+  """A SHA-256 of the lines' messages and labels: equal for equal logs, wherever they lie."""
+  digest = hashlib.sha256(np.packbits(logs.frame['abnormal'].to_numpy()).tobytes())
+  for part in logs.frame['message'].to_frame().iter_slices(_DIGEST_ROWS):
+    digest.update('\n'.join(part['message']).encode(errors='replace'))
+    digest.update(b'\n')
+  return digest.hexdigest()

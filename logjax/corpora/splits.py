@@ -10,6 +10,7 @@ import numpy as np
 
 from logjax.errors import LogjaxError
 
+_FEW = 1 << 20  # tag of the random numbers of keep_abnormal; redraw has those below
 LEAKS = {
   'synthetic_in_test': 'generated lines are in the validation and test sets',
   'oversampler_sees_test': 'the oversampler was trained on abnormal test lines too',
@@ -155,7 +156,7 @@ def keep_abnormal(split: Split, abnormal: np.ndarray, most: int, seed: int) -> S
     return split
   sides = []
   for number, side in enumerate(split[:2]):
-    drawn = np.random.default_rng([seed, number]).permutation(np.flatnonzero(abnormal[side]))
+    drawn = np.random.default_rng([seed, _FEW + number]).permutation(np.flatnonzero(abnormal[side]))
     stay = ~abnormal[side]
     stay[drawn[:most]] = True
     sides.append(side[stay])
@@ -206,7 +207,7 @@ def check(split: Split, abnormal: np.ndarray, *, by: str) -> None:
     helps = 'give more lines, or move split.train and split.valid'
   else:
     helps = (
-      '--config.split.by=random mixes the sides (named among the leaks of the result), '
-      'or move split.train and split.valid'
+      '--config.split.by=random mixes the sides (named among the leaks of the result; not with '
+      '--mode=ladder), or move split.train and split.valid'
     )
   raise LogjaxError(f'no {" and no ".join(missing)}: {sides}; {helps}')

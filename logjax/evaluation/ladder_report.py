@@ -1,4 +1,4 @@
-"""`ladder.html`: one self-contained page that says what each leak adds to the numbers."""
+"""`ladder.html` and `ladder.md`: what each leak adds to the numbers."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -8,6 +8,20 @@ from typing import Any
 from logjax.corpora.splits import LEAKS
 from logjax.evaluation import comparison_plots
 from logjax.evaluation.pages import template
+from logjax.evaluation.wording import Rival, leaf, number, percent, strongest
+
+_HEAD = (
+  'step',
+  'abnormal P / R / F1',
+  'normal P / R / F1',
+  'AUROC',
+  'AUPRC',
+  'MCC',
+  'strongest rival, abnormal F1',
+  'labels permuted: AUROC',
+  'accuracy (chance)',
+  'test rows with seen text',
+)
 
 
 def write_ladder(folder: Path, ladder: Mapping[str, Any]) -> Path:
@@ -19,7 +33,7 @@ def write_ladder(folder: Path, ladder: Mapping[str, Any]) -> Path:
       where undefined), and where there are any `origin`, `corpus`, `command`, `git_commit`,
       `device` and `seconds`.
   """
-  steps = [dict(step, gone='') for step in ladder['steps']]
+  steps = [dict(step, gone='', rival=_strongest(step)) for step in ladder['steps']]
   for before, step in pairwise(steps):
     gone = [name for name in before['leaks'] if name not in step['leaks']]
     step['gone'] = '; '.join(LEAKS.get(name, name) for name in gone)
@@ -34,3 +48,35 @@ def write_ladder(folder: Path, ladder: Mapping[str, Any]) -> Path:
   path = Path(folder) / 'ladder.html'
   path.write_text(page, encoding='utf-8', errors='replace')
   return path
+
+
+def markdown(ladder: Mapping[str, Any]) -> str:
+  """The ladder as a Markdown table, with a row of its own for the real test rows of a step."""
+  rows = [_HEAD, ['---'] * len(_HEAD)]
+  for step in ladder['steps']:
+    control, rival = step['permuted'], _strongest(step)
+    name = (
+      f'{rival[0].title} {number(leaf(rival[1], ("abnormal", "f1")))}' if rival else number(None)
+    )
+    auroc, ends = number(control['auroc']), control['auroc_interval']
+    if ends and None not in ends:
+      auroc += f' [{number(ends[0])}, {number(ends[1])}]'
+    accuracy = f'{number(control["accuracy"])} ({number(control["accuracy_chance"])})'
+    seen = percent(step['seen_text_share'])
+    rows.append([step['name'], *_measured(step['test']), name, auroc, accuracy, seen])
+    if step['test'].get('synthetic_rows'):
+      rows.append(['real rows only', *_measured(step['test_real']), *[''] * 4])
+  return ''.join(f'| {" | ".join(row)} |\n' for row in rows)
+
+
+def _measured(metrics: Mapping[str, Any]) -> list[str]:
+  classes = [
+    ' / '.join(number(leaf(metrics, (label, name))) for name in ('precision', 'recall', 'f1'))
+    for label in ('abnormal', 'normal')
+  ]
+  return classes + [number(leaf(metrics, (name,))) for name in ('auroc', 'auprc', 'mcc')]
+
+
+def _strongest(step: Mapping[str, Any]) -> tuple[Rival, Mapping[str, Any]] | None:
+  """The rival with the highest abnormal F1 on the step's test rows, and its metrics."""
+  return next(iter(strongest(step)), None)

@@ -67,6 +67,8 @@ def print_results(results: dict[str, Any], workdir: Path, file: IO[str] | None =
     console.print(f'{share} of the test rows have a masked text that training rows have')
     console.print(verdict(results))
     console.print(f'report: {workdir / "report.html"}')
+  if results.get('permuted_labels'):
+    console.print('PERMUTED labels: there is nothing to learn')
   _say_simulated(results, console)
 
 

@@ -1,15 +1,19 @@
 """logjax's oversamplers for code that is written against imbalanced-learn.
 
-It needs `configs/default.py`, which lies beside the package. N rows, T tokens a row.
+N rows, T tokens a row.
 """
 
+import importlib.util
+from pathlib import Path
+
 import jax
+import ml_collections
 import numpy as np
 from imblearn.over_sampling.base import BaseOverSampler
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
-from configs import default
+from logjax.errors import LogjaxError
 from logjax.oversamplers.oversample import oversample
 from logjax.settings import CHOICES, resolve
 
@@ -56,7 +60,7 @@ class LogOversampler(BaseOverSampler):
     return super()._check_X_y(X, y, accept_sparse=False)
 
   def _fit_resample(self, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    config = default.get_config()
+    config = _defaults()
     config.update_from_flattened_dict({'oversampler.name': self.name, **(self.config or {})})
     config, _ = resolve(config)
     key = jax.random.key(check_random_state(self.random_state).randint(2**31))
@@ -73,3 +77,17 @@ class LogOversampler(BaseOverSampler):
     tags = super().__sklearn_tags__()
     tags.input_tags.sparse = False
     return tags
+
+
+def _defaults() -> ml_collections.ConfigDict:
+  """The configuration of configs/default.py, which lies beside the package.
+
+  Read from its path, since any project may have a package `configs` of its own.
+  """
+  path = Path(__file__).parents[2] / 'configs' / 'default.py'
+  if not path.exists():
+    raise LogjaxError(f'{path} is missing: LogOversampler needs a checkout (pip install -e .)')
+  spec = importlib.util.spec_from_file_location('logjax_default_config', path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module.get_config()

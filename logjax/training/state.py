@@ -54,13 +54,15 @@ def make_train_step(
 
   Returns:
     A step for `parallel`. Its batch is a pair of the examples [B, ...] and their weights [B];
-    weight 0 marks padding, whose loss may even be infinite. Loss and metrics are weighted means
-    over the batches of all devices.
+    weight 0 marks padding, whose loss may even be infinite. Loss and metrics are sums of what is
+    weighted over the batches of all devices, divided by the number of examples there, padding not
+    counted: means where weights are 1. Divided by the sum of weights instead, a batch without an
+    example of large weight would pull as much as one with it.
   """
 
   def step(state: TrainState, batch: tuple[Any, jax.Array], keys: jax.Array):
     examples, weights = batch
-    total = jnp.maximum(sum_over_devices(weights.sum()), 1e-9)
+    total = jnp.maximum(sum_over_devices(jnp.sum(weights > 0)), 1)
 
     def share_of_loss(params):
       losses, metrics = jax.vmap(example_loss, (None, 0, 0))(params, examples, keys)
