@@ -17,7 +17,7 @@ from logjax.errors import LogjaxError
 from logjax.evaluation.leaderboard import Cell, make_leaderboard, markdown
 from logjax.evaluation.leaderboard_report import write_leaderboard
 from logjax.part import Part, about_parts, claimed, do_part
-from logjax.settings import CHOICES, write_json
+from logjax.settings import CHOICES, flatten, write_json
 from logjax.training.progress import Progress
 
 DETECTORS = ('autoencoder_gru', 'gru')
@@ -108,7 +108,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, cache: Path, command: 
   about = about_parts([*parts.values()], workdir)
   cells = [_cell(key, part) for key, part in parts.items()]
   leaderboard = make_leaderboard(cells, config.compare.draws) | {
-    'compare': config.compare.to_dict(),
+    'compare': flatten(config.compare.to_dict()),
     'command': command,
     **about,
   }

@@ -112,8 +112,18 @@ def leaderboard(name='seqgan'):
       scores=abnormal + generator.normal(size=(1, 80)),
       thresholds=np.array([0.5]),
       rivals={'lookup': np.zeros(80)},
+      group=np.arange(80) // 2,
+      leaks=('random_split',),
+      trained_abnormal=few or 24,
       seconds=75,
-      quality=None,
+      quality={
+        'distinct_share': 0.5,
+        'novel_share': 0.25,
+        'self_bleu': 0.875,
+        'two_sample': {'auroc': 0.7654, 'rows': 10},
+      }
+      if oversampler == name
+      else None,
     )
     for few in (5, 0)
     for seed in (0, 1)
@@ -124,13 +134,17 @@ def leaderboard(name='seqgan'):
 
 def test_the_leaderboard_has_tables_with_both_classes_and_a_curve_per_oversampler(tmp_path):
   page = read(write_leaderboard(tmp_path, leaderboard() | {'origin': 'simulated'}))
-  assert 'honest protocol, 5 abnormal training rows' in page
-  assert 'honest protocol, all abnormal training rows' in page
+  assert 'honest protocol with leaks (random_split), 5 abnormal training rows' in page
+  assert 'honest protocol with leaks (random_split), all 24 abnormal training rows' in page
+  assert page.count('a text counts once however often it repeats') == 3
+  assert page.count('<td>0.500</td><td>0.250</td><td>0.875</td><td>0.765</td>') == 2
+  assert page.count('>MCC<') == 4
+  assert '>24 (all)<' in page
   assert page.count('>Abnormal<') == page.count('>Normal<') == 4  # real rows, all rows
   assert 'Text lookup' in page
   assert '1 min 15 s' in page
   assert 'Simulated data.' in page
-  assert page.count('aria-label="Abnormal F1 by abnormal training rows') == 2
+  assert page.count('aria-label="F1 by abnormal training rows') == 2
   assert 'gru against no oversampling by abnormal F1' in page
 
 

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logjax.errors import LogjaxError
-from logjax.evaluation.intervals import interval, interval_of, over_seeds
+from logjax.evaluation.intervals import (
+  interval,
+  interval_of,
+  over_rows_and_texts,
+  over_seeds,
+  standing,
+  widening,
+)
 from logjax.evaluation.metrics import evaluate_scores
 from logjax.evaluation.resampling import METRICS, metrics_of_rows, resampled_metrics
 
@@ -89,6 +96,43 @@ def test_chunks_and_the_number_of_draws_change_no_draw(monkeypatch):
     np.testing.assert_array_equal(whole[name][:, :20], fewer[name])
 
 
+@settings(deadline=None)
+@given(methods_on_rows(), st.data())
+def test_each_draw_of_groups_is_what_indexing_all_their_rows_gives(case, data):
+  abnormal, scores, thresholds = case
+  rows = len(abnormal)
+  group = np.array(
+    data.draw(st.lists(st.integers(0, 4), min_size=rows, max_size=rows)), dtype=np.int64
+  )
+  measured = resampled_metrics(abnormal, scores, thresholds, draws=4, seed=2, group=group, groups=5)
+  for draw in range(4):
+    groups = np.random.default_rng([2, 5, draw]).integers(0, 5, 5)
+    drawn = np.concatenate([np.flatnonzero(group == one) for one in groups])
+    for method in range(len(scores)):
+      expected = reference(abnormal[drawn], scores[method][drawn], thresholds[method])
+      assert expected == columns(measured, method, draw)
+
+
+def test_groups_of_one_row_are_rows_and_numbers_of_groups_do_not_matter():
+  abnormal, scores, thresholds = two_methods()
+  rows = resampled_metrics(abnormal, scores, thresholds, draws=20, seed=3)
+  group = 7 * np.arange(len(abnormal)) + 100
+  groups = resampled_metrics(abnormal, scores, thresholds, draws=20, seed=3, group=group)
+  for name in METRICS:
+    np.testing.assert_array_equal(rows[name], groups[name])
+
+
+def test_rows_that_repeat_widen_the_interval_over_texts_alone():
+  abnormal, scores, thresholds = two_methods(100)
+  once = resampled_metrics(abnormal, scores, thresholds, draws=400, seed=0)['auroc'][0]
+  repeated = np.repeat(abnormal, 25), np.repeat(scores, 25, axis=1), thresholds
+  rows = resampled_metrics(*repeated, draws=400, seed=0)['auroc'][0]
+  group = np.repeat(np.arange(100), 25)
+  texts = resampled_metrics(*repeated, draws=400, seed=0, group=group)['auroc'][0]
+  np.testing.assert_allclose(texts, once)
+  assert rows.std() == pytest.approx(once.std() / 5, rel=0.15)
+
+
 def test_the_spread_of_accuracy_is_that_of_the_binomial_distribution():
   abnormal = np.zeros(400, bool)
   scores = (np.arange(400) < 40).astype(float)[None]  # 10 % false alarms
@@ -153,6 +197,50 @@ def test_an_interval_is_cut_where_the_metric_ends():
 def test_a_metric_that_is_undefined_with_one_seed_has_no_mean_over_seeds():
   draws = np.repeat([[0.9], [np.nan]], 200, axis=1)
   assert over_seeds(draws[:, 0], draws) == {'mean': None, 'low': None, 'high': None}
+
+
+def test_the_interval_over_texts_stands_beside_that_over_rows():
+  rows, texts = np.random.default_rng(0).normal(size=(2, 3, 100))
+  result = over_rows_and_texts(np.ones(3), rows, 5 * texts)
+  assert {name: result[name] for name in ('mean', 'low', 'high')} == over_seeds(np.ones(3), rows)
+  of_texts = over_seeds(np.ones(3), 5 * texts)
+  assert (result['low_texts'], result['high_texts']) == (of_texts['low'], of_texts['high'])
+
+
+@pytest.mark.parametrize('units', [6, 20])
+def test_widened_draws_of_few_units_cover_the_truth_about_as_often_as_they_say(units):
+  generator = np.random.default_rng(0)
+  covered = 0
+  for _ in range(400):
+    values = generator.normal(size=units)
+    drawn = values[generator.integers(0, units, (400, units))].mean(axis=1)
+    low, high = interval(values.mean() + widening(units) * (drawn - values.mean()))
+    covered += low <= 0 <= high
+  assert 0.92 <= covered / 400 <= 0.98
+  assert 1 < widening(1000) < 1.01
+
+
+@pytest.mark.parametrize(
+  'ends, expected',
+  [
+    ((0.1, 0.2, 0.1, 0.3), 'better'),
+    ((-0.2, -0.1, -0.3, -0.1), 'worse'),
+    ((0.1, 0.2, -0.1, 0.3), 'not told apart'),
+    ((-0.1, 0.2, 0.1, 0.3), 'not told apart'),
+    ((-0.3, -0.2, -0.3, 0.1), 'not told apart'),
+    ((0.0, 0.0, 0.0, 0.0), 'not told apart'),
+    ((0.1, 0.2, None, None), 'undecided'),
+    ((None, None, None, None), 'undecided'),
+  ],
+)
+def test_a_difference_is_told_only_by_both_intervals(ends, expected):
+  names = ('low', 'high', 'low_texts', 'high_texts')
+  assert standing({'mean': 0.1} | dict(zip(names, ends, strict=True))) == expected
+
+
+def test_an_undefined_difference_has_no_standing():
+  ends = dict.fromkeys(('mean', 'low', 'high', 'low_texts', 'high_texts'))
+  assert standing(ends) == standing(None) == '–'
 
 
 def test_scores_independent_of_the_labels_are_at_chance_within_the_interval():

@@ -21,6 +21,7 @@ from logjax.evaluation.plots import (
 from logjax.evaluation.wording import leaf
 
 _DASHED = (0, (4, 3))
+_ENDS = ('low', 'high', 'low_texts', 'high_texts')
 
 
 def ladder(steps: Sequence[Mapping[str, Any]], title: str) -> Markup:
@@ -62,8 +63,9 @@ def ladder(steps: Sequence[Mapping[str, Any]], title: str) -> Markup:
 def forest(table: Mapping[str, Any], title: str) -> Markup:
   """The entries of a leaderboard's table with their intervals, the best on top.
 
-  Abnormal F1 on the left, on the right its paired difference to the same detector without
-  oversampling. Rivals are hollow.
+  F1 of both classes on the left, the normal one as a square; on the right the paired difference of
+  abnormal F1 to the same detector without oversampling. A thick line is the interval over rows, a
+  thin one that over texts. Rivals are hollow.
 
   Args:
     table: one of `make_leaderboard`'s tables.
@@ -85,11 +87,16 @@ def forest(table: Mapping[str, Any], title: str) -> Markup:
       rival = entry['kind'] == 'rival'
       name = detector_title(entry)
       names.append(name if rival else f'{name}, {entry["oversampler"]}')
-      _whisker(axes, place, entry['metrics']['abnormal_f1'], MUTED if rival else FIRST, rival)
+      _whisker(axes, place, entry['metrics']['abnormal_f1'], MUTED if rival else SECOND, rival)
+      normal = entry['metrics']['normal_f1']['mean']
+      if normal is not None:
+        face = 'none' if rival else FIRST
+        edge = MUTED if rival else FIRST
+        axes.plot(normal, place, 's', color=edge, markerfacecolor=face, markersize=3)
       difference = (entry['versus'].get('none') or {}).get('abnormal_f1')
       decided = 'none' in entry['wins'] or 'none' in entry['losses']
       _whisker(beside, place, difference, SECOND if decided else MUTED, False)
-    axes.set_xlabel('abnormal F1')
+    axes.set_xlabel('abnormal F1 (squares: normal F1)')
     beside.set_xlabel('F1 less that of no oversampling')
     _rungs(axes, names)
     _rungs(beside, names)
@@ -100,10 +107,11 @@ def forest(table: Mapping[str, Any], title: str) -> Markup:
 def few_examples(
   curve: Mapping[str, Any], reference: Mapping[str, Any] | None, title: str
 ) -> Markup:
-  """Abnormal F1 of one method over how many abnormal rows it was trained on, with its interval.
+  """F1 of one method over how many abnormal rows it was trained on, with its intervals.
 
-  The method is a line with a band, the reference a dashed line. All abnormal rows, whose number
-  the curve does not know, stand at the right end.
+  Abnormal F1 is a line with two bands, over rows and, the paler, over texts; normal F1 a dotted
+  line. The reference's abnormal F1 is a dashed one. All abnormal rows there are stand at the right
+  end.
 
   Args:
     curve: one of `make_leaderboard`'s curves.
@@ -115,40 +123,46 @@ def few_examples(
   """
   with matplotlib.rc_context(STYLE | {'svg.hashsalt': title}):
     figure, axes = new_figure(3.2, 2.2)
-    counts = sorted({point['abnormal_train'] for point in curve['points']} - {0})
-    places = {count: count for count in counts} | {0: counts[-1] * 2}
     if reference:
-      x, mean, _, _ = _points(reference, places)
+      x, mean, *_ = _points(reference, 'abnormal_f1')
       axes.plot(x, mean, color=MUTED, linewidth=1.2, linestyle=_DASHED)
-    x, mean, low, high = _points(curve, places)
+    x, normal, *_ = _points(curve, 'normal_f1')
+    axes.plot(x, normal, color=FIRST, linewidth=1.2, linestyle=':')
+    x, mean, low, high, low_texts, high_texts = _points(curve, 'abnormal_f1')
+    axes.fill_between(x, low_texts, high_texts, color=SECOND, alpha=0.12, linewidth=0)
     axes.fill_between(x, low, high, color=SECOND, alpha=0.18, linewidth=0)
     axes.plot(x, mean, 'o-', color=SECOND, linewidth=1.8, markersize=3.5)
     axes.set_xscale('log')
-    shown = sorted({point['abnormal_train'] for point in curve['points']}, key=places.get)
-    axes.set_xticks([places[n] for n in shown], [str(n) if n else 'all' for n in shown])
+    labels = {
+      point['trained_abnormal']: f'{point["trained_abnormal"]:.0f}'
+      + ('' if point['abnormal_train'] else ' (all)')
+      for point in curve['points']
+    }
+    axes.set_xticks(list(labels), list(labels.values()))
     axes.minorticks_off()
-    axes.set(ylim=(-0.02, 1.02), xlabel='abnormal training rows', ylabel='abnormal F1')
+    axes.set(ylim=(-0.02, 1.02), xlabel='abnormal training rows', ylabel='F1')
     return to_svg(figure, title)
 
 
-def _points(curve: Mapping[str, Any], places: Mapping[int, float]) -> np.ndarray:
-  """A curve's x, mean, low and high, [4, points]; NaN, which leaves a gap, where undefined."""
+def _points(curve: Mapping[str, Any], metric: str) -> np.ndarray:
+  """A curve's x, mean and ends over rows and texts, [6, points]; NaN, a gap, where undefined."""
   points = [
-    (places[point['abnormal_train']], *point['metrics']['abnormal_f1'].values())
+    (point['trained_abnormal'], *(point['metrics'][metric][name] for name in ('mean', *_ENDS)))
     for point in curve['points']
-    if point['abnormal_train'] in places
   ]
-  return np.array(points, float).reshape(-1, 4).T
+  return np.array(points, float).T
 
 
 def _whisker(
   axes: Axes, place: int, value: Mapping[str, float | None] | None, colour: str, hollow: bool
 ) -> None:
-  """A mean with its interval on one rung; nothing where there is no mean."""
+  """A mean with its intervals on one rung; nothing where there is no mean."""
   if not value or value['mean'] is None:
     return
-  if value['low'] is not None:
-    axes.plot((value['low'], value['high']), (place, place), color=colour, linewidth=1.6)
+  ends = [value[name] for name in _ENDS]
+  for pair, width in ((ends[:2], 2.4), (ends[2:], 0.9)):
+    if None not in pair:
+      axes.plot(pair, (place, place), color=colour, linewidth=width)
   face = 'none' if hollow else colour
   axes.plot(value['mean'], place, 'o', color=colour, markerfacecolor=face, markersize=5)
 

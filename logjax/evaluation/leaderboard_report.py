@@ -1,24 +1,29 @@
 """`leaderboard.html`: one self-contained page that says who is better and how sure that is."""
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from logjax.evaluation import comparison_plots
 from logjax.evaluation.leaderboard_words import (
+  QUALITY,
   basis,
   detector_title,
-  standing,
+  f1_standing,
+  quality_rows,
   title,
   verdict,
-  with_interval,
+  with_intervals,
 )
 from logjax.evaluation.pages import template
+from logjax.evaluation.wording import leaf
 
 _COLUMNS = (
   *(f'{kind}_{name}' for kind in ('abnormal', 'normal') for name in ('precision', 'recall', 'f1')),
   'auroc',
   'auprc',
+  'mcc',
 )
 
 
@@ -38,6 +43,7 @@ def write_leaderboard(folder: Path, leaderboard: Mapping[str, Any]) -> Path:
     tables=[_table(table) for table in leaderboard['tables']],
     curves=_curves(leaderboard['curve']),
     columns=_COLUMNS,
+    quality_columns=list(QUALITY),
   )
   path = Path(folder) / 'leaderboard.html'
   path.write_text(page, encoding='utf-8', errors='replace')
@@ -53,18 +59,24 @@ def _table(table: Mapping[str, Any]) -> dict[str, Any]:
     'has_all': any('metrics_all' in entry for entry in table['entries']),
     'forest': comparison_plots.forest(table, f'Entries of the {title(table)}'),
     'entries': [_entry(entry) for entry in table['entries']],
+    'quality': quality_rows(table),
   }
 
 
 def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
   """An entry with its name and its standing in words."""
   others = ('none', 'random', 'rival')
-  f1 = {other: (entry['versus'].get(other) or {}).get('abnormal_f1') for other in others}
   return dict(
     entry,
     name=detector_title(entry),
-    standing={other: standing(entry, other) for other in others},
-    difference={other: with_interval(f1[other], signed=True) for other in others},
+    standing={other: f1_standing(entry, other) for other in others},
+    # The mean, and each interval on a line of its own.
+    difference={
+      other: re.split(
+        ' (?=\\[)', with_intervals(leaf(entry['versus'], (other, 'abnormal_f1')), signed=True)
+      )
+      for other in others
+    },
   )
 
 
@@ -81,7 +93,7 @@ def _curves(curves: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
       continue
     reference = by_name.get((protocol, detector, 'none'))
     about = f'{detector}, {protocol} protocol'
-    figure = f'Abnormal F1 by abnormal training rows: {oversampler}, {about}'
+    figure = f'F1 by abnormal training rows: {oversampler}, {about}'
     svg = comparison_plots.few_examples(curve, reference, figure)
     panels.append({'name': oversampler, 'about': about, 'svg': svg})
   return panels

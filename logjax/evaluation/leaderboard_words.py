@@ -3,10 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from logjax.evaluation.wording import RIVALS, count, listed, number
+from logjax.corpora.splits import LEAKS
+from logjax.evaluation.intervals import FEWEST_TEXTS, standing
+from logjax.evaluation.wording import RIVALS, count, duration, leaf, listed, number
 
 # The oversamplers that every other one is compared with, and how they are called.
 BASELINES = {'none': 'no oversampling', 'random': 'random oversampling'}
+# What is said of generated rows on their own, and where an entry's quality has it.
+QUALITY = {
+  'distinct rows': ('distinct_share',),
+  'rows not in train': ('novel_share',),
+  'self-BLEU-4': ('self_bleu',),
+  'told from real rows, AUROC': ('two_sample', 'auroc'),
+}
 _HEAD = (
   'detector',
   'oversampler',
@@ -14,14 +23,34 @@ _HEAD = (
   'normal P / R / F1',
   'AUROC',
   'AUPRC',
-) + ('F1 less none', 'against none', 'F1 less random', 'against random')
+  'MCC',
+  'F1 less none',
+  'against none',
+  'F1 less random',
+  'against random',
+  'time',
+)
+_FEW = 'too few different abnormal texts'
+_STANDINGS = {
+  'better': 'better',
+  'worse': 'worse',
+  'not told apart': 'not told apart',
+  'undecided': f'undecided, {_FEW},',
+}
 
 
 def title(table: Mapping[str, Any]) -> str:
   """Which runs a table is about."""
-  few = table['abnormal_train']
-  rows = f'{count(few)} abnormal training rows' if few else 'all abnormal training rows'
-  return f'{table["protocol"]} protocol, {rows}'
+  few, there = table['abnormal_train'], count(table['trained_abnormal'])
+  rows = f'all {there} abnormal training rows'
+  if few:
+    rows = f'{count(few)} abnormal training rows'
+    if table['trained_abnormal'] < few:
+      rows = f'at most {rows} ({there} there are)'
+  protocol = f'{table["protocol"]} protocol'
+  if table['protocol'] == 'honest' and table['leaks']:
+    protocol += f' with leaks ({", ".join(table["leaks"])})'
+  return f'{protocol}, {rows}'
 
 
 def detector_title(entry: Mapping[str, Any]) -> str:
@@ -30,100 +59,188 @@ def detector_title(entry: Mapping[str, Any]) -> str:
   return RIVALS[name].title if entry['kind'] == 'rival' and name in RIVALS else name
 
 
-def with_interval(value: Mapping[str, float | None] | None, signed: bool = False) -> str:
-  """A mean with its interval, '0.912 [0.881, 0.934]', or '–' where it was not measured.
+def with_intervals(value: Mapping[str, float | None] | None, signed: bool = False) -> str:
+  """A mean with its intervals over rows and over texts, or '–' where it was not measured.
 
   Args:
-    value: `mean`, `low` and `high`.
+    value: of `over_rows_and_texts`.
     signed: as a difference, with its sign.
+
+  Returns:
+    '0.912 [0.881, 0.934] [0.702, 0.990]', with [–] for an interval that there is not.
   """
   if not value or value['mean'] is None:
     return number(None)
   told = _signed if signed else number
-  if value['low'] is None:
-    return told(value['mean'])
-  return f'{told(value["mean"])} [{told(value["low"])}, {told(value["high"])}]'
+  ends = [(value['low'], value['high']), (value['low_texts'], value['high_texts'])]
+  return ' '.join(
+    [
+      told(value['mean']),
+      *(
+        f'[{number(None)}]' if None in pair else f'[{", ".join(map(told, pair))}]' for pair in ends
+      ),
+    ]
+  )
 
 
-def standing(entry: Mapping[str, Any], other: str) -> str:
-  """'better', 'worse' or 'not told apart' from another by abnormal F1, '–' where undefined."""
-  difference = (entry['versus'].get(other) or {}).get('abnormal_f1') or {'mean': None}
-  if difference['mean'] is None:
-    return number(None)
-  if other in entry['wins']:
-    return 'better'
-  return 'worse' if other in entry['losses'] else 'not told apart'
+def f1_standing(entry: Mapping[str, Any], other: str) -> str:
+  """What `standing` says of an entry against another by abnormal F1, '–' where not compared."""
+  return standing(leaf(entry['versus'], (other, 'abnormal_f1')))
 
 
 def markdown_table(table: Mapping[str, Any]) -> str:
-  """One table of a leaderboard in Markdown: title, rows, what they stand for, and the verdict."""
-  rows = [_HEAD, ['---'] * len(_HEAD)]
+  """One table in Markdown: title, rows, what they stand for, the verdict, and generated rows."""
+  rows = []
   for entry in table['entries']:
     metrics = entry['metrics']
     classes = [
       ' / '.join(number(metrics[f'{kind}_{name}']['mean']) for name in ('precision', 'recall'))
-      + f' / {with_interval(metrics[f"{kind}_f1"])}'
+      + f' / {with_intervals(metrics[f"{kind}_f1"])}'
       for kind in ('abnormal', 'normal')
     ]
     row = [detector_title(entry), entry['oversampler'] or 'needs none', *classes]
-    row += [with_interval(metrics[name]) for name in ('auroc', 'auprc')]
+    row += [with_intervals(metrics[name]) for name in ('auroc', 'auprc', 'mcc')]
     for other in ('none', 'random'):
-      difference = (entry['versus'].get(other) or {}).get('abnormal_f1')
-      row += [with_interval(difference, signed=True), standing(entry, other)]
-    rows.append([cell.replace('|', '\\|') for cell in row])
-  lines = '\n'.join(f'| {" | ".join(row)} |' for row in rows)
+      difference = leaf(entry['versus'], (other, 'abnormal_f1'))
+      row += [with_intervals(difference, signed=True), f1_standing(entry, other)]
+    seconds = entry['seconds']
+    rows.append([*row, number(None) if seconds is None else duration(seconds)])
   says = '\n'.join(f'- {sentence}' for sentence in verdict(table))
-  return f'### {title(table)}\n\n{lines}\n\n{basis(table)}\n\n{says}'
+  parts = [f'### {title(table)}', _markdown(_HEAD, rows), basis(table), says]
+  generated = quality_rows(table)
+  if generated:
+    parts.append('Generated rows on their own:')
+    parts.append(_markdown(('oversampler', *QUALITY), generated))
+  return '\n\n'.join(parts)
+
+
+def quality_rows(table: Mapping[str, Any]) -> list[list[str]]:
+  """What each oversampler's rows are worth: its name, and the numbers of `QUALITY`."""
+  by_name: dict[str, Mapping[str, Any]] = {}
+  for entry in table['entries']:
+    if entry['quality']:  # detectors share what an oversampler made
+      by_name.setdefault(entry['oversampler'], entry['quality'])
+  return [
+    [name, *(number(leaf(by_name[name], keys)) for keys in QUALITY.values())]
+    for name in sorted(by_name)
+  ]
 
 
 def basis(table: Mapping[str, Any]) -> str:
   """What a table's numbers are means and intervals of."""
   seeds = sorted({seed for entry in table['entries'] for seed in entry['seeds']})
-  over = 'test rows alone, as there is one seed' if len(seeds) == 1 else 'seeds and test rows'
-  return (
-    f'On {count(table["test_rows"])} real test rows, {count(table["abnormal_rows"])} of them '
-    f'abnormal; means of {len(seeds)} seed{"s" * (len(seeds) != 1)} with 95 % bootstrap intervals '
-    f'over {over}.'
+  over = 'test rows alone, as there is one seed, then over' if len(seeds) == 1 else None
+  over = over or 'seeds and test rows, then over seeds and'
+  words = (
+    f'On {count(table["test_rows"])} real test rows of {count(table["test_texts"])} different '
+    f'texts, {count(table["abnormal_rows"])} of them abnormal, of {count(table["abnormal_texts"])} '
+    f'texts; means of {len(seeds)} seed{"s" * (len(seeds) != 1)} with 95 % bootstrap intervals, '
+    f'first over {over} texts, where a text counts once however often it repeats. Better or worse '
+    'is only what both intervals say.'
   )
+  if table['abnormal_texts'] < FEWEST_TEXTS:
+    words += f' There are {_FEW} for an interval over texts: {FEWEST_TEXTS} are needed.'
+  if table['abnormal_train']:
+    words += ' At most as many abnormal rows validate as train.'
+  return words
 
 
 def verdict(table: Mapping[str, Any]) -> list[str]:
-  """What a table says of each detector: a sentence for each that it is compared with."""
+  """What a table says of its leaks, and of each detector against all that it is compared with."""
   sentences = []
   detectors = [entry for entry in table['entries'] if entry['kind'] == 'detector']
-  rival = table['strongest_rival']
+  strongest = table['strongest_rival']
   others = dict(BASELINES)
-  if rival:
-    phrase = RIVALS[rival].phrase if rival in RIVALS else rival
-    others['rival'] = f'the strongest rival, {phrase},'
+  if strongest:
+    others['rival'] = f'the strongest rival, {_rival(strongest)},'
   for detector in dict.fromkeys(entry['detector'] for entry in detectors):
+    of_detector = [entry for entry in detectors if entry['detector'] == detector]
     for other, phrase in others.items():
+      # What random oversampling buys is told once, beside none.
       compared = [
         entry
-        for entry in detectors
-        # What random oversampling buys is told once, beside none.
-        if entry['detector'] == detector
-        and other in entry['versus']
-        and (other, entry['oversampler']) != ('random', 'none')
+        for entry in of_detector
+        if other in entry['versus'] and (other, entry['oversampler']) != ('random', 'none')
       ]
       if compared:
         sentences.append(f'{detector} against {phrase} by abnormal F1: {_told(compared, other)}.')
-  return sentences or ['There is nothing to compare with.']
+    if of_detector[0]['rivals']:
+      sentences.append(_against_rivals(of_detector[0], len(of_detector) > 1))
+  return _leaks(table, detectors) + (sentences or ['There is nothing to compare with.'])
+
+
+def _leaks(table: Mapping[str, Any], detectors: Sequence[Mapping[str, Any]]) -> list[str]:
+  """What leaks a table has, and which of them some of its entries have not."""
+  if not table['leaks']:
+    return []
+  meanings = '; '.join(
+    f'{name}: {LEAKS[name]}' if name in LEAKS else name for name in table['leaks']
+  )
+  called = (
+    'Though the protocol is called honest it leaks' if table['protocol'] == 'honest' else None
+  )
+  sentences = [f'{called or "The protocol leaks"} ({meanings}).']
+  without: dict[tuple[str, ...], list[str]] = {}
+  for entry in detectors:
+    missing = tuple(name for name in table['leaks'] if name not in entry['leaks'])
+    if missing:
+      without.setdefault(missing, []).append(f'{entry["detector"]} with {entry["oversampler"]}')
+  for missing, names in without.items():
+    sentences.append(f'Without {listed(list(missing))}: {listed(names)}.')
+  return sentences
 
 
 def _told(entries: Sequence[Mapping[str, Any]], other: str) -> str:
   """Entries by their standing against another: 'better with a (+0.100); worse with b (-0.200)'."""
   clauses = []
-  for word in ('better', 'worse', 'not told apart'):
+  for stands, word in _STANDINGS.items():
     # The table has the intervals.
     names = [
       f'{entry["oversampler"]} ({_signed(entry["versus"][other]["abnormal_f1"]["mean"])})'
       for entry in entries
-      if standing(entry, other) == word
+      if f1_standing(entry, other) == stands
     ]
     if names:
       clauses.append(f'{word} with {listed(names)}')
   return '; '.join(clauses) or 'undefined'
+
+
+def _against_rivals(entry: Mapping[str, Any], chosen: bool) -> str:
+  """One sentence: which rivals an entry beats by abnormal F1, and which not.
+
+  Args:
+    entry: a detector's best.
+    chosen: whether it is the best of several.
+  """
+  stands = {name: standing(told['abnormal_f1']) for name, told in entry['rivals'].items()}
+  clauses = []
+  for verb, ours in (
+    ('beats', 'better'),
+    ('does not beat', 'worse'),
+    ('is not told apart from', 'not told apart'),
+    (f'is undecided ({_FEW}) against', 'undecided'),
+    ('cannot be compared with', number(None)),
+  ):
+    names = []
+    for name in (name for name, stand in stands.items() if stand == ours):
+      mean = entry['rivals'][name]['abnormal_f1']['mean']
+      names.append(_rival(name) + (f' ({_signed(mean)})' if mean is not None else ''))
+    if names:
+      clauses.append(f'{verb} {listed(names)}')
+  best = ', its best on these rows,' if chosen else ''
+  return (
+    f'{entry["detector"]} with {entry["oversampler"]}{best} by abnormal F1: {"; ".join(clauses)}.'
+  )
+
+
+def _rival(name: str) -> str:
+  """A rival within a sentence; what is no simple rival is a detector that was run without."""
+  return RIVALS[name].phrase if name in RIVALS else f'{name} without oversampling'
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+  table = [head, ['---'] * len(head), *([cell.replace('|', '\\|') for cell in row] for row in rows)]
+  return '\n'.join(f'| {" | ".join(row)} |' for row in table)
 
 
 def _signed(value: float) -> str:

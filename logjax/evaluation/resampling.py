@@ -1,10 +1,11 @@
 """Every metric of many methods on many resamples of the test rows: the bootstrap's engine.
 
 A draw takes as many test rows as there are, with replacement, and measures all methods on the same
-ones, so that differences between methods are paired. The metrics are those of `metrics`, found by
-counting how often a draw has each kind of row, so that nothing is sorted anew.
+ones, so that differences between methods are paired. Or it takes whole groups of rows: the lines of
+a text have one score, and a burst of them is one piece of evidence, not many. The metrics are those
+of `metrics`, found by counting how often a draw has each kind of row: nothing is sorted anew.
 
-Shapes: M methods, N test rows, D draws, K kinds of rows.
+Shapes: M methods, N test rows, D draws, K kinds of rows, G groups of rows.
 """
 
 from collections.abc import Sequence
@@ -27,6 +28,22 @@ METRICS = (
   'auprc',
 )
 _CHUNK = 1 << 18  # counts that are measured at once: few arrays of that size fit a cache
+
+
+class _Clusters(NamedTuple):
+  """What is drawn, and which rows that brings.
+
+  Attributes:
+    groups: G.
+    group: int [P], for each pair of a group and a kind of which it has rows, the group.
+    kind: int [P], and the kind.
+    rows: int [P], how many.
+  """
+
+  groups: int
+  group: np.ndarray
+  kind: np.ndarray
+  rows: np.ndarray
 
 
 class _Ranking(NamedTuple):
@@ -72,11 +89,17 @@ def resampled_metrics(
   *,
   draws: int = 1000,
   seed: int,
+  group: np.ndarray | None = None,
+  groups: int | None = None,
 ) -> dict[str, np.ndarray]:
   """Every one of `METRICS` for every method on `draws` resamples of the rows.
 
-  The rows of draw d depend on the seed, N and d alone: methods measured by two calls on the same
-  rows are paired as those of one call are. Memory grows with N and with M x D, not with N x D.
+  With groups this is the cluster bootstrap (Davison & Hinkley, Bootstrap Methods and their
+  Application, 1997, section 3.8): G groups are drawn G times, each with all its rows.
+
+  What draw d takes depends on the seed, N (with groups on G) and d alone: methods measured by two
+  calls on the same rows are paired as those of one call are, and calls on different rows of the
+  same G groups draw the same groups. Memory grows with N and with M x D, not with N x D.
 
   Args:
     abnormal: bool [N], the truth.
@@ -84,6 +107,9 @@ def resampled_metrics(
     thresholds: [M].
     draws: D.
     seed: of the resamples, not negative.
+    group: int [N], whose rows are drawn together; None for each row on its own.
+    groups: G, where `group` has numbers below it and not all need have rows; None for those that
+      have.
 
   Returns:
     Metric -> float [M, D], NaN where it is undefined.
@@ -93,11 +119,12 @@ def resampled_metrics(
   """
   kind, abnormal, scores = _kinds(abnormal, scores)
   rankings = [_ranking(abnormal, row) for row in scores]
+  clusters = _clusters(kind, group, groups)
   result = {name: np.empty((len(scores), draws)) for name in METRICS}
   size = max(8, _CHUNK // max(1, len(abnormal)))
   for start in range(0, draws, size):
     chunk = range(start, min(start + size, draws))
-    counts = _resample(kind, len(abnormal), chunk, seed)
+    counts = _resample(clusters, len(abnormal), chunk, seed)
     measured = _measure(counts, abnormal, scores, thresholds, rankings)
     for name, values in measured.items():
       result[name][:, chunk.start : chunk.stop] = values
@@ -133,14 +160,27 @@ def _ranking(abnormal: np.ndarray, scores: np.ndarray) -> _Ranking:
   return _Ranking(order, starts[has_abnormal], ends[has_abnormal])
 
 
-def _resample(kind: np.ndarray, kinds: int, draws: range, seed: int) -> np.ndarray:
+def _clusters(kind: np.ndarray, group: np.ndarray | None, groups: int | None) -> _Clusters:
+  """Which kinds each group has, `kind` int [N]; without groups each row is one."""
+  if group is None:
+    return _Clusters(len(kind), np.arange(len(kind)), kind, np.ones_like(kind))
+  if groups is None:
+    known, group = np.unique(group, return_inverse=True)
+    groups = len(known)
+  kinds = int(kind.max(initial=0)) + 1
+  pair, rows = np.unique(group * kinds + kind, return_counts=True)
+  return _Clusters(groups, pair // kinds, pair % kinds, rows)
+
+
+def _resample(clusters: _Clusters, kinds: int, draws: range, seed: int) -> np.ndarray:
   """How often each kind is among the rows of each draw, int32 [D, K]."""
   counts = np.empty((len(draws), kinds), np.int32)
-  rows = len(kind)
+  groups = clusters.groups
   for place, draw in enumerate(draws):
     # A generator for each draw: what it draws does not depend on how many others are made.
-    drawn = np.random.default_rng([seed, rows, draw]).integers(0, max(1, rows), rows)
-    counts[place] = np.bincount(kind[drawn], minlength=kinds)
+    drawn = np.random.default_rng([seed, groups, draw]).integers(0, max(1, groups), groups)
+    times = np.bincount(drawn, minlength=groups)[clusters.group]
+    counts[place] = np.bincount(clusters.kind, weights=times * clusters.rows, minlength=kinds)
   return counts
 
 
