@@ -36,6 +36,7 @@ def get_config(schedule: str = '') -> ConfigDict:
   config.oversampler = oversampler()
   config.seqgan = seqgan()
   config.detector = detector()
+  config.checkpoint = checkpoint()
   config.ladder = ladder()
   config.compare = compare()
   if schedule not in SCHEDULES:
@@ -318,6 +319,16 @@ def training(model: ConfigDict) -> None:
   model.monitor = 'loss'
   # Keep the parameters of the best epoch instead of the last. A13
   model.restore_best = True
+
+
+def checkpoint() -> ConfigDict:
+  """How often a phase keeps what it has reached; changes no result."""
+  checkpoint = ConfigDict()
+  # Minutes between two checkpoints of a phase; 0: none by time. [logjax] loses a minute at most
+  checkpoint.minutes = 1.0
+  # Epochs (or rounds) between them; 0: none by number.
+  checkpoint.epochs = 0
+  return checkpoint
 
 
 def ladder() -> ConfigDict:

@@ -6,6 +6,7 @@ This file is short on purpose: flags, messages, dispatch. The run itself reads f
 import json
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ml_collections import config_flags
 
 from logjax.command_line import cache_folder, command, parse, use_all_cores
 from logjax.errors import LogjaxError
+from logjax.stopping import STOPPING, Stopped
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Configuration file.', lock_config=True)
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints, results, report.')
@@ -35,6 +37,7 @@ def main(argv: list[str]) -> None:
   """Runs the mode that the flags name."""
   del argv  # parse() has seen that it is empty.
   logging.set_verbosity(logging.ERROR)  # Orbax and JAX tell at length what nobody asked
+  STOPPING.listen()
   if 'benchmark' in _CONFIG.value or _MODE.value == 'benchmark':
     run_benchmark()
   elif _WORKDIR.value is None:
@@ -125,13 +128,13 @@ def run() -> None:
   except BrokenPipeError:
     # The reader, like `head`, has enough; Python must not flush what nobody reads at its exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-  except KeyboardInterrupt:
+  except (KeyboardInterrupt, Stopped) as stop:
     # quickstart.sh runs the Python of its .venv, which the user's `python` need not be.
     python = 'python' if shutil.which('python') == sys.executable else sys.executable
     print(
-      f'\nlogjax: stopped; finished stages are kept. To go on: {command(python)}', file=sys.stderr
+      f'\nlogjax: stopped; what was reached is kept. To go on: {command(python)}', file=sys.stderr
     )
-    sys.exit(130)
+    sys.exit(128 + getattr(stop, 'signal', signal.SIGINT))
 
 
 if __name__ == '__main__':

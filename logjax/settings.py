@@ -1,5 +1,6 @@
 """Settings of a run: choices checked, 'auto' resolved by protocol, written to the workdir."""
 
+import hashlib
 import itertools
 import json
 from collections.abc import Sequence
@@ -71,6 +72,8 @@ POSITIVE = (
   'detector.autoencoder.epochs',
 )
 NOT_NEGATIVE = (
+  'checkpoint.minutes',
+  'checkpoint.epochs',
   'devices',
   'data.limit_lines',
   'split.abnormal_train',
@@ -244,13 +247,24 @@ def flatten(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
   return flat
 
 
+def _decisive(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """All fields that decide what comes out, by dotted names: not how often it is kept."""
+  fields = flatten(config.to_dict())
+  return {name: value for name, value in fields.items() if not name.startswith('checkpoint.')}
+
+
+def config_digest(config: ml_collections.ConfigDict) -> str:
+  """A SHA-256 of all fields that decide what comes out."""
+  return hashlib.sha256(json.dumps(_decisive(config), sort_keys=True).encode()).hexdigest()
+
+
 def claim_workdir(config: ml_collections.ConfigDict, workdir: Path) -> None:
   """Writes config.json, or checks that the workdir belongs to the same configuration.
 
   Raises:
     LogjaxError: when it belongs to another one, with the fields that differ.
   """
-  mine = flatten(config.to_dict())
+  mine = _decisive(config)
   path = workdir / 'config.json'
   try:
     workdir.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,8 @@ import numpy as np
 
 from logjax.corpora.examples import Prepared
 from logjax.errors import LogjaxError
-from logjax.settings import claim_workdir, flatten, read_config, write_json
+from logjax.settings import claim_workdir, config_digest, flatten, read_config, write_json
+from logjax.training.keeper import Keeper
 from logjax.training.progress import Progress
 
 Result = TypeVar('Result')
@@ -78,7 +79,15 @@ def open_run(
   claim_workdir(config, workdir)
   names = ('oversampler', 'sampling', 'detector')
   keys = dict(zip(names, jax.random.split(jax.random.key(config.seed), len(names)), strict=True))
-  return Run(config, leaks, workdir, cache, keys, Progress(workdir, quiet=quiet), shared)
+  keeper = Keeper(
+    workdir / 'unfinished',
+    minutes=config.checkpoint.minutes,
+    epochs=config.checkpoint.epochs,
+    owner=config_digest(config),
+    say=Progress().say,
+  )
+  progress = Progress(workdir, quiet=quiet, keeper=keeper)
+  return Run(config, leaks, workdir, cache, keys, progress, shared)
 
 
 def release(run: Run) -> None:
@@ -124,6 +133,7 @@ def stage(
     if finished(run, name) is None:
       make(run.workdir / name)
     result = restore(run.workdir / name, finished(run, name))
+  run.progress.keeper.clear()
   keep_seconds(run)
   return result
 

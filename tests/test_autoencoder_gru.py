@@ -133,8 +133,9 @@ class Stage:
     self.trainers.append(options)
     return self
 
-  def fit(self, train, valid, *, key, progress, repetition):
+  def fit(self, train, valid, *, key, progress, repetition, balanced):
     self.fits.append((train, valid, key))
+    self.balanced = balanced
     return Trained({'repetition': repetition}, repetition, {'loss': 0.5})
 
   def score(self, params, rows):
@@ -300,13 +301,10 @@ def test_without_autoencoders_none_is_trained(stage):
   assert stage.autoencoders == {} and detector.autoencoders == ({}, {})
 
 
-def test_training_forgets_the_detectors_earlier_measurements_only(stage, tmp_path):
-  progress = Progress(tmp_path)
-  for name in ('generator_mle', 'gru', 'autoencoder_normal', 'autoencoder_abnormal'):
-    progress.measure(name, epoch=0)
-  fit(config_of(), progress=progress)
-  lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
-  assert [json.loads(line)['stage'] for line in lines] == ['generator_mle']
+@pytest.mark.parametrize('name', ['class_weights', 'random'])
+def test_class_weights_balance_the_classifiers_loss_and_nothing_else_does(stage, name):
+  fit(config_of(oversampler__name=name))
+  assert stage.balanced == (name == 'class_weights')
 
 
 @pytest.fixture(scope='module')

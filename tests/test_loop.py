@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from logjax.errors import LogjaxError
+from logjax.training.keeper import Keeper
 from logjax.training.loop import draw_epoch, epoch_shape, fit, make_apply, make_validate
 from logjax.training.parallel import parallel, scan_steps
 from logjax.training.progress import Progress
@@ -201,6 +202,45 @@ def test_every_epoch_is_measured_and_trained_tells_of_its_own(tmp_path):
   assert lines == expected
   assert trained.metrics == {'loss': 20.0, 'valid_loss': 1.0, 'valid_accuracy': 0.5}
   assert isinstance(trained.params['epochs'], np.ndarray)
+
+
+def run_kept(workdir, losses, stop_after=None, **changes):
+  """Runs a script with a keeper that keeps every epoch; may be stopped after one."""
+  keeper = Keeper(workdir / 'unfinished', epochs=1, owner='run', say=print)
+  progress, accuracies = Progress(workdir, keeper=keeper), None
+  if stop_after is not None:
+    losses = [*losses[:stop_after], float('nan'), *losses[stop_after + 1 :]]
+    with pytest.raises(LogjaxError, match='validation loss nan'):
+      run_script(losses, accuracies, progress, **changes)
+    keeper.end()
+    return None
+  trained, seen = run_script(losses, accuracies, progress, **changes)
+  keeper.end()
+  return trained, seen
+
+
+@pytest.mark.parametrize('stop_after', [1, 2, 4])
+@pytest.mark.parametrize('restore_best', [True, False])
+def test_a_fit_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, stop_after, restore_best):
+  losses = [3.0, 1.0, 2.0, 1.5, 0.5, 4.0]
+  changes = {'patience': 3, 'restore_best': restore_best}
+  whole, whole_seen = run_kept(tmp_path / 'whole', losses, **changes)
+  run_kept(tmp_path / 'halves', losses, stop_after, **changes)
+  halves, seen = run_kept(tmp_path / 'halves', losses, **changes)
+  assert (halves.epoch, halves.metrics) == (whole.epoch, whole.metrics)
+  np.testing.assert_array_equal(halves.params['epochs'], whole.params['epochs'])
+  for ours, theirs in zip(seen, whole_seen[stop_after:], strict=True):
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)  # rows, weights and keys
+  lines = [(tmp_path / name / 'metrics.jsonl').read_text() for name in ('whole', 'halves')]
+  assert lines[0] == lines[1]
+
+
+def test_a_fit_that_was_finished_is_not_done_again(tmp_path):
+  losses = [3.0, 1.0, 2.0]
+  whole, _ = run_kept(tmp_path, losses, patience=1)
+  again, seen = run_kept(tmp_path, losses, patience=1)
+  assert not seen and again.metrics == whole.metrics
+  np.testing.assert_array_equal(again.params['epochs'], whole.params['epochs'])
 
 
 def linear_loss(params, example, key):

@@ -25,6 +25,7 @@ from logjax.settings import (
   SIZES,
   check_values,
   claim_workdir,
+  config_digest,
   flatten,
   read_config,
   resolve,
@@ -268,7 +269,8 @@ def test_the_same_config_claims_a_workdir_twice(tmp_path):
   written = (workdir / 'config.json').read_bytes()
   claim_workdir(config, workdir)
   assert (workdir / 'config.json').read_bytes() == written
-  assert read_config(workdir) == flatten(config.to_dict())
+  decisive = {k: v for k, v in flatten(config.to_dict()).items() if not k.startswith('checkpoint.')}
+  assert read_config(workdir) == decisive
   assert [path.name for path in workdir.iterdir()] == ['config.json']
 
 
@@ -281,9 +283,17 @@ def test_another_config_is_refused_with_the_fields_that_differ(tmp_path):
   assert 'more' not in message and '--workdir' in message
 
 
+def test_how_often_a_run_is_kept_may_change(tmp_path):
+  claim_workdir(config_of(checkpoint__minutes=5.0), tmp_path)
+  claim_workdir(config_of(checkpoint__minutes=0.5, checkpoint__epochs=3), tmp_path)
+  digests = {config_digest(config_of(checkpoint__epochs=n)) for n in (0, 3)}
+  assert len(digests) == 1 and config_digest(config_of(seed=1)) not in digests
+
+
 def test_of_many_fields_that_differ_five_are_named_and_the_others_counted(tmp_path):
   """A field that only one side has differs too."""
-  fields = flatten(config_of().to_dict())
+  claim_workdir(config_of(), tmp_path)
+  fields = read_config(tmp_path)
   for name in list(fields)[:7]:
     del fields[name]
   write_json(tmp_path / 'config.json', fields)

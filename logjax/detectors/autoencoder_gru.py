@@ -69,7 +69,6 @@ def fit_detector(
     progress: told of every epoch.
   """
   encoder_key, noise_key, classifier_key = jax.random.split(key, 3)
-  progress.forget('gru', *(f'autoencoder_{name}' for name in NAMES))
   autoencoders = _fit_autoencoders(
     config, leaks, examples, split, vocabulary, key=encoder_key, progress=progress
   )

@@ -17,6 +17,7 @@ from logjax.errors import LogjaxError
 from logjax.oversamplers.resample import random_rows
 from logjax.oversamplers.seqgan.fit import METHODS, fit_generators
 from logjax.oversamplers.seqgan.generators import Generators, make_generate
+from logjax.oversamplers.seqgan.kept import kept
 from logjax.oversamplers.seqgan.sets import make_sets, split_into_sets
 from logjax.oversamplers.similarity import remove_similar
 from logjax.oversamplers.smote import Codes, distinct_rows, fit_codes, smote_rows, smoten_rows
@@ -105,13 +106,15 @@ def fit_oversampler(
   if settings.name not in GENERATORS:
     return None
   members = split_into_sets(rows, group, settings.sets, settings.sets_by, config.seed)
+  sets = make_sets(rows, members)
   return fit_generators(
     config.seqgan,
-    make_sets(rows, members),
+    sets,
     method=settings.name,
     key=key,
     devices=config.devices,
     progress=progress,
+    **kept(config.seqgan, sets, progress.keeper),
   )
 
 

@@ -86,7 +86,6 @@ def fit_codes(
   settings = config.detector.autoencoder.copy_and_resolve_references()
   settings.update(loss='tokens', scale='unit', dropout=0.0, dropout_means='drop', l1=0.0)
   settings.update(l1_on='activity', rows_per_epoch=_ROWS_PER_EPOCH, monitor='loss')
-  progress.forget('autoencoder_smote')
   sets = make_sets(rows, [np.arange(len(rows))])
   local, vocabulary = sets.rows[0], sets.tokens.shape[1]
   trained = fit_autoencoder(

@@ -26,6 +26,48 @@ class Trained(NamedTuple):
   metrics: dict[str, float]
 
 
+class Reached(NamedTuple):
+  """How far training has come.
+
+  Attributes:
+    state: after the last epoch.
+    best: the best epoch so far, None before the first.
+    last: the last epoch, None before the first.
+    epochs: how many are done.
+    since: how many of them came after the best.
+    finished: whether there are no more to come.
+  """
+
+  state: TrainState
+  best: Trained | None = None
+  last: Trained | None = None
+  epochs: int = 0
+  since: int = 0
+  finished: bool = False
+
+  def after(
+    self, state: TrainState, now: Trained, settings: ml_collections.ConfigDict
+  ) -> 'Reached':
+    """Returns how far it has come after one more epoch."""
+    better = self.best is None or _better(now.metrics, self.best.metrics, settings.monitor)
+    since = 0 if better else self.since + 1
+    finished = since >= settings.patience or self.epochs + 1 == settings.epochs
+    # The first epoch is the best so far, whatever the patience.
+    finished &= not better or self.epochs + 1 == settings.epochs
+    best = now if better else self.best
+    return Reached(state, best, now, self.epochs + 1, since, finished)
+
+  def about(self) -> dict[str, Any]:
+    """What there is to know besides the arrays, for JSON."""
+    trained = {'best': self.best, 'last': self.last}
+    return {
+      'epochs': self.epochs,
+      'since': self.since,
+      'finished': self.finished,
+      **{name: {'epoch': t.epoch, 'metrics': t.metrics} for name, t in trained.items()},
+    }
+
+
 def epoch_shape(rows: int, rows_per_epoch: int, batch: int) -> tuple[int, int]:
   """Returns the steps S and the batch B of an epoch.
 
@@ -89,35 +131,57 @@ def fit(
   """
   shape = epoch_shape(rows, settings.rows_per_epoch, settings.batch)
   order = numpy_generator(jax.random.fold_in(key, 0))
-  state = replicate(state, devices)
-  best, since = None, 0
   label = name.replace('_', ' ') + ''.join(f' {value + 1}' for value in tags.values())
-  with progress.track(label, settings.epochs) as advance:
-    for epoch in range(settings.epochs):
+  reached = _go_on(progress, state, name, tags)
+  state = replicate(reached.state, devices)
+  for _ in range(reached.epochs):
+    draw_epoch(rows, shape, order)  # as before, so that what follows is drawn as if not stopped
+  epochs = 0 if reached.finished else settings.epochs - reached.epochs
+  with progress.track(label, epochs) as advance:
+    for epoch in range(reached.epochs, reached.epochs + epochs):
       index, weights = draw_epoch(rows, shape, order)
       if importance is not None:
         weights *= importance[index]
       keys = jax.random.split(jax.random.fold_in(key, epoch + 1), shape)
       batches = shard((take(index), jnp.asarray(weights)), devices, axis=1)
       state, metrics = epoch_step(state, batches, shard(keys, devices, axis=1))
-      params = jax.tree.map(np.asarray, state.params)
-      valid = validate(params)
-      measured = {name: float(value) for name, value in metrics.items()}
-      measured |= {f'valid_{name}': float(value) for name, value in valid.items()}
-      if not np.isfinite([measured['loss'], measured['valid_loss']]).all():
-        raise LogjaxError(
-          f'{label}: loss {measured["loss"]}, validation loss {measured["valid_loss"]} in epoch '
-          f'{epoch + 1}: lower the learning_rate of this model'
-        )
-      progress.measure(name, **tags, epoch=epoch, **measured)
-      advance(f'loss {measured["loss"]:.4f} valid {measured["valid_loss"]:.4f}')
-      if best is None or _better(measured, best.metrics, settings.monitor):
-        best, since = Trained(params, epoch, measured), 0
-        continue
-      since += 1
-      if since >= settings.patience:
+      now = _measured(state, metrics, validate, label, epoch)
+      progress.measure(name, **tags, epoch=epoch, **now.metrics)
+      advance(f'loss {now.metrics["loss"]:.4f} valid {now.metrics["valid_loss"]:.4f}')
+      reached = reached.after(state, now, settings)
+      progress.keeper.keep((state, reached.best.params), reached.about(), last=reached.finished)
+      if reached.finished:
         break
-  return best if settings.restore_best else Trained(params, epoch, measured)
+  return reached.best if settings.restore_best else reached.last
+
+
+def _go_on(progress: Progress, state: TrainState, name: str, tags: dict[str, int]) -> Reached:
+  """What an earlier call reached, or the beginning; later lines of metrics.jsonl are dropped."""
+  phase = name + ''.join(f'_{value}' for value in tags.values())
+  found = progress.keeper.begin(phase, (state, state.params))
+  reached = Reached(state)
+  if found is not None:
+    (state, params), about = found
+    best = Trained(params, about['best']['epoch'], about['best']['metrics'])
+    last = Trained(state.params, about['last']['epoch'], about['last']['metrics'])
+    reached = Reached(state, best, last, about['epochs'], about['since'], about['finished'])
+  progress.forget(name, kept=reached.epochs, **tags)
+  return reached
+
+
+def _measured(
+  state: TrainState, metrics: dict[str, jax.Array], validate: Callable, label: str, epoch: int
+) -> Trained:
+  """The parameters after an epoch with what was measured, or the end of a phase that diverged."""
+  params = jax.tree.map(np.asarray, state.params)
+  measured = {name: float(value) for name, value in metrics.items()}
+  measured |= {f'valid_{name}': float(value) for name, value in validate(params).items()}
+  if not np.isfinite([measured['loss'], measured['valid_loss']]).all():
+    raise LogjaxError(
+      f'{label}: loss {measured["loss"]}, validation loss {measured["valid_loss"]} in epoch '
+      f'{epoch + 1}: lower the learning_rate of this model'
+    )
+  return Trained(params, epoch, measured)
 
 
 def _better(new: dict[str, float], old: dict[str, float], monitor: str) -> bool:

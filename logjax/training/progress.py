@@ -6,9 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import rich.console
 import rich.progress
+
+from logjax.training.keeper import Keeper
 
 _SECONDS_BETWEEN_LINES = 15
 
@@ -20,11 +23,17 @@ class Progress:
     workdir: where metrics.jsonl is; None for nowhere.
     quiet: tell nothing on the terminal.
 
+    keeper: where phases leave what they have reached; one that keeps nothing unless given.
+
   Attributes:
+    keeper: the same.
     seconds: time of every finished stage.
   """
 
-  def __init__(self, workdir: Path | None = None, *, quiet: bool = False):
+  def __init__(
+    self, workdir: Path | None = None, *, quiet: bool = False, keeper: Keeper | None = None
+  ):
+    self.keeper = keeper or Keeper()
     self._file = workdir / 'metrics.jsonl' if workdir else None
     self._console = rich.console.Console(
       file=sys.stderr, highlight=False, soft_wrap=True, markup=False, emoji=False, quiet=quiet
@@ -42,20 +51,26 @@ class Progress:
     yield
     self.seconds[name] = round(time.monotonic() - start, 3)
 
-  def forget(self, *stages: str, kept: int = 0) -> None:
+  def forget(self, *stages: str, kept: int = 0, **tags: int) -> None:
     """Drops the lines of some stages from metrics.jsonl, before they are run again.
 
     Args:
       stages: which; those after `kept` epochs of the first one are dropped.
       kept: how many epochs of the first stage stay.
+      tags: with them only lines that have the same ones are dropped.
     """
     if self._file is None or not self._file.exists():
       return
     lines = self._file.read_text().splitlines()
     stay = [
       line
-      for line, (stage, epoch) in zip(lines, map(_stage_of, lines), strict=True)
-      if stage not in (None, *stages) or (stage == stages[0] and epoch < kept)
+      for line, values in zip(lines, map(_values_of, lines), strict=True)
+      if values is not None
+      and (
+        values['stage'] not in stages
+        or (values['stage'] == stages[0] and values.get('epoch', 0) < kept)
+        or any(values.get(name) != value for name, value in tags.items())
+      )
     ]
     self._file.write_text(''.join(f'{line}\n' for line in stay))
 
@@ -137,10 +152,10 @@ class Progress:
       say(f'{time.monotonic() - begin:.0f} s')
 
 
-def _stage_of(line: str) -> tuple[str | None, int]:
-  """The stage and epoch of a line of metrics.jsonl; None for one that a killed run left half."""
+def _values_of(line: str) -> dict[str, Any] | None:
+  """What a line of metrics.jsonl says; None for one that a killed run left half."""
   try:
     values = json.loads(line)
-    return values['stage'], values.get('epoch', 0)
-  except json.JSONDecodeError:
-    return None, 0
+    return values if 'stage' in values else None
+  except (json.JSONDecodeError, TypeError):
+    return None

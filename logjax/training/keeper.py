@@ -1,0 +1,170 @@
+"""Checkpoints inside a phase, so that a run that was killed goes on as if it had not been.
+
+A phase tells its keeper after every epoch what it has reached. The keeper writes that now and then
+with Orbax, whose checkpoints appear whole or not at all, and in the background; the last two stay.
+Each has a SHA-256 of its arrays, and one that does not fit it is left for the one before.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+import logjax
+from logjax.errors import LogjaxError
+from logjax.stopping import STOPPING
+
+FORMAT = 1  # of the checkpoints; raised when an older logjax could not read them
+
+
+class Keeper:
+  """Keeps what the phases of a run have reached.
+
+  Args:
+    folder: for the checkpoints, a folder a phase; None keeps nothing.
+    minutes: between two checkpoints of a phase; 0 for none by time.
+    epochs: between two checkpoints; 0 for none by number.
+    owner: what the checkpoints belong to, such as a hash of the config.
+    say: prints a line.
+  """
+
+  def __init__(
+    self,
+    folder: Path | None = None,
+    *,
+    minutes: float = 0.0,
+    epochs: int = 0,
+    owner: str = '',
+    say: Callable[[str], None] = print,
+  ):
+    self._folder, self._owner, self._say = folder, owner, say
+    self._seconds, self._epochs = 60 * minutes, epochs
+    self._manager: ocp.CheckpointManager | None = None
+    self._phase, self._saved, self._since = '', 0.0, 0
+
+  def begin(self, phase: str, like: Any) -> tuple[Any, dict[str, Any]] | None:
+    """Begins a phase, and returns what it had reached when it was last kept.
+
+    Args:
+      phase: its name, the same in every call of the run.
+      like: a tree of arrays or shapes, the structure of what is kept.
+
+    Returns:
+      The tree, of NumPy arrays, and what `keep` was told about it; None where nothing was kept.
+
+    Raises:
+      LogjaxError: when what was kept belongs to another run, or to a newer logjax.
+    """
+    self.end()
+    self._phase, self._saved, self._since = phase, time.monotonic(), 0
+    if self._folder is None:
+      return None
+    STOPPING.phase = phase
+    options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=True)
+    self._manager = ocp.CheckpointManager((self._folder / phase).resolve(), options=options)
+    leaves, structure = jax.tree.flatten(like)
+    for step in sorted(self._manager.all_steps(), reverse=True):
+      found = self._restore(step, leaves)
+      if found is not None:
+        arrays, about = found
+        return jax.tree.unflatten(structure, arrays), about
+    return None
+
+  def keep(self, tree: Any, about: dict[str, Any], *, last: bool = False) -> None:
+    """Takes note of what the phase has reached, and writes it when that is due.
+
+    Args:
+      tree: of arrays; copied before this returns.
+      about: what else there is to know, for JSON.
+      last: whether the phase is finished.
+
+    Raises:
+      Stopped: when the process was asked to stop, after it was written.
+    """
+    self._since += 1
+    due = 0 < self._epochs <= self._since
+    due |= 0 < self._seconds <= time.monotonic() - self._saved
+    if self._manager is not None and (due or last or STOPPING.asked is not None):
+      self._save([np.asarray(leaf) for leaf in jax.tree.leaves(tree)], about)
+      self._saved, self._since = time.monotonic(), 0
+    if STOPPING.asked is not None:
+      self.end()
+    STOPPING.check()
+
+  def end(self) -> None:
+    """Ends a phase: waits until its checkpoint is written."""
+    if self._manager is not None:
+      self._manager.wait_until_finished()
+      self._manager.close()
+      STOPPING.phase = ''
+    self._manager, self._phase = None, ''
+
+  def clear(self) -> None:
+    """Removes all checkpoints; what the phases made is kept elsewhere by now."""
+    self.end()
+    if self._folder is not None:
+      shutil.rmtree(self._folder, ignore_errors=True)
+
+  def _save(self, arrays: list[np.ndarray], about: dict[str, Any]) -> None:
+    head = {
+      'format': FORMAT,
+      'version': logjax.__version__,
+      'owner': self._owner,
+      'about': about,
+    }
+    head['sha256'] = _digest(arrays, head)
+    saved = {f'{i:05}': array for i, array in enumerate(arrays)}
+    items = ocp.args.Composite(arrays=ocp.args.StandardSave(saved), head=ocp.args.JsonSave(head))
+    try:
+      self._manager.save((self._manager.latest_step() or 0) + 1, args=items, force=True)
+    except OSError as error:
+      raise LogjaxError(
+        f'cannot write a checkpoint to {self._folder / self._phase}: {error.strerror or error}; '
+        'what was written before is whole: make room and run the same command again'
+      ) from error
+
+  def _restore(self, step: int, like: list[Any]) -> tuple[list[np.ndarray], dict[str, Any]] | None:
+    """Restores one checkpoint; None, with a line that says why, where it is damaged."""
+    where = f'checkpoint {step} of {self._phase} in {self._folder}'
+    try:
+      items = ocp.args.Composite(head=ocp.args.JsonRestore())
+      head = self._manager.restore(step, args=items).head
+      self._check(head, where)
+      template = {f'{i:05}': np.zeros(leaf.shape, leaf.dtype) for i, leaf in enumerate(like)}
+      items = ocp.args.Composite(arrays=ocp.args.StandardRestore(template))
+      saved = self._manager.restore(step, args=items).arrays
+      arrays = [np.asarray(saved[name]) for name in sorted(saved)]
+      if _digest(arrays, {k: v for k, v in head.items() if k != 'sha256'}) != head['sha256']:
+        raise ValueError('its SHA-256 is another')
+      return arrays, head['about']
+    except LogjaxError:
+      raise
+    except Exception as error:  # Orbax and TensorStore have many for a damaged file
+      why = ' '.join(str(error).split())[:120]
+      self._say(f'{where} is damaged ({why}): it is left out')
+      self._manager.delete(step)
+      return None
+
+  def _check(self, head: dict[str, Any], where: str) -> None:
+    if head['format'] > FORMAT:
+      raise LogjaxError(
+        f'{where} was written by logjax {head["version"]} in format {head["format"]}, and this '
+        f'logjax {logjax.__version__} reads {FORMAT}: update it, or choose another --workdir'
+      )
+    if head['owner'] != self._owner:
+      raise LogjaxError(f'{where} belongs to another config: choose another --workdir')
+
+
+def _digest(arrays: list[np.ndarray], head: dict[str, Any]) -> str:
+  digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+  for array in arrays:
+    digest.update(f'{array.dtype}{array.shape}'.encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
+  return digest.hexdigest()
