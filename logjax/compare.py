@@ -17,8 +17,9 @@ from logjax.errors import LogjaxError
 from logjax.evaluation.leaderboard import Cell, make_leaderboard, markdown
 from logjax.evaluation.leaderboard_report import write_leaderboard
 from logjax.part import Part, about_parts, claimed, do_part
-from logjax.settings import CHOICES, flatten, write_json
+from logjax.settings import CHOICES, flatten
 from logjax.training.progress import Progress
+from logjax.workdir import write_json
 
 DETECTORS = ('autoencoder_gru', 'gru')
 

@@ -37,7 +37,6 @@ from logjax.results import (
   test_results,
 )
 from logjax.scores import TestScores, save_scores
-from logjax.settings import write_json
 from logjax.stages import (
   MARKERS,
   Run,
@@ -47,6 +46,7 @@ from logjax.stages import (
   release,
   stage,
 )
+from logjax.workdir import write_json
 
 
 def train(run: Run, command: str, *, keep_scores: bool = False) -> dict:

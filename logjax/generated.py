@@ -9,8 +9,8 @@ from logjax.corpora.splits import knows_all
 from logjax.oversamplers.oversample import Oversampled, draw_rows, fit_oversampler
 from logjax.oversamplers.saved import save_generators
 from logjax.oversamplers.seqgan.generators import Generators
-from logjax.settings import write_json
 from logjax.stages import Run, share_stage
+from logjax.workdir import write_json
 
 # The parts of the config that decide what is made, besides the rows.
 _FIELDS = ('oversampler', 'seqgan', 'detector.autoencoder', 'seed', 'devices')

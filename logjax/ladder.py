@@ -23,8 +23,9 @@ from logjax.evaluation.ladder_report import markdown, write_ladder
 from logjax.evaluation.metrics import evaluate_scores
 from logjax.part import Part, about_parts, claimed, do_part
 from logjax.scores import TestScores
-from logjax.settings import resolve, write_json
+from logjax.settings import resolve
 from logjax.training.progress import Progress
+from logjax.workdir import write_json
 
 # What of a part's results.json stands in its step.
 _TAKEN = (

@@ -37,7 +37,6 @@ def main(argv: list[str]) -> None:
   """Runs the mode that the flags name."""
   del argv  # parse() has seen that it is empty.
   logging.set_verbosity(logging.ERROR)  # Orbax and JAX tell at length what nobody asked
-  STOPPING.listen()
   if 'benchmark' in _CONFIG.value or _MODE.value == 'benchmark':
     run_benchmark()
   elif _WORKDIR.value is None:
@@ -121,7 +120,8 @@ def run() -> None:
   os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
   flags.mark_flag_as_required('config')
   try:
-    app.run(main, flags_parser=parse)
+    with STOPPING.listening():
+      app.run(main, flags_parser=parse)
   except LogjaxError as error:
     print(f'logjax: {error}', file=sys.stderr)
     sys.exit(2)

@@ -13,8 +13,9 @@ import ml_collections
 from logjax import experiment
 from logjax.errors import LogjaxError
 from logjax.scores import TestScores, load_scores
-from logjax.settings import claim_workdir, resolve
+from logjax.settings import resolve
 from logjax.stages import open_run
+from logjax.workdir import claim_workdir
 
 
 class Part(NamedTuple):

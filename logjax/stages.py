@@ -18,9 +18,10 @@ import numpy as np
 
 from logjax.corpora.examples import Prepared
 from logjax.errors import LogjaxError
-from logjax.settings import claim_workdir, config_digest, flatten, read_config, write_json
+from logjax.settings import flatten
 from logjax.training.keeper import Keeper
 from logjax.training.progress import Progress
+from logjax.workdir import claim_workdir, config_digest, read_config, write_json
 
 Result = TypeVar('Result')
 _SECONDS = 'seconds.json'

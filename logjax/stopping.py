@@ -1,7 +1,9 @@
 """A request to stop: SIGTERM (pre-emption) or Ctrl-C, answered where nothing is lost."""
 
+import contextlib
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
 
 
@@ -29,10 +31,15 @@ class Stopping:
     self.phase = ''
     self.asked: int | None = None
 
-  def listen(self) -> None:
-    """Answers SIGTERM and SIGINT from now on."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-      signal.signal(number, self._answer)
+  @contextlib.contextmanager
+  def listening(self) -> Iterator[None]:
+    """Answers SIGTERM and SIGINT inside."""
+    before = {n: signal.signal(n, self._answer) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+      yield
+    finally:
+      for number, handler in before.items():
+        signal.signal(number, handler)
 
   def check(self) -> None:
     """Raises Stopped when the process was asked to stop."""

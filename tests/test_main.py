@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -117,22 +118,27 @@ def test_generation_prints_exactly_the_lines_on_standard_output(runs):
   assert answer.stderr.splitlines()[0] == SAYS_SIMULATED
 
 
-def test_ctrl_c_ends_with_one_line_that_says_how_to_go_on(runs, tmp_path):
-  flags = (*of(tmp_path / 'a workdir'), '--config.seqgan.mle_epochs=100000')
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_with_a_line_that_says_how_to_go_on_and_loses_nothing(runs, tmp_path, number):
+  workdir = tmp_path / 'a workdir'
+  flags = (*of(workdir), '--config.seqgan.mle_epochs=100000')
   process = subprocess.Popen(**command(runs, *flags, devices=1), stderr=subprocess.PIPE)
-  for line in process.stderr:  # until it trains
-    if 'tokens' in line:
-      break
-  process.send_signal(signal.SIGINT)
+  lines = workdir / 'metrics.jsonl'
+  deadline = time.monotonic() + 120
+  while not (lines.exists() and lines.read_text().count('\n') > 3):  # until it trains
+    assert time.monotonic() < deadline and process.poll() is None
+    time.sleep(0.05)
+  process.send_signal(number)
   _, err = process.communicate(timeout=60)
-  assert process.returncode == 130, err
-  said = [line for line in err.splitlines() if line and not line.startswith('generator')]
-  assert len(said) == 1
-  assert said[0].startswith('logjax: stopped; finished stages are kept. To go on: ')
-  assert said[0].endswith(
-    f"-m logjax.main --config={TINY}:bgl '--workdir={tmp_path / 'a workdir'}' "
-    '--config.seqgan.mle_epochs=100000'
+  assert process.returncode == 128 + number, err
+  first, last = [line for line in err.splitlines() if line.startswith('logjax: ')]
+  assert first == f'logjax: {number.name}: keeping what generators has reached'
+  assert last.startswith('logjax: stopped; what was reached is kept. To go on: ')
+  assert last.endswith(
+    f"-m logjax.main --config={TINY}:bgl '--workdir={workdir}' --config.seqgan.mle_epochs=100000"
   )
+  assert 'Traceback' not in err
+  assert list((workdir / 'unfinished' / 'generators').iterdir())
 
 
 def test_a_mistake_ends_the_process_with_one_line_and_exit_code_2(runs, tmp_path):

@@ -24,13 +24,10 @@ from logjax.settings import (
   SHARES,
   SIZES,
   check_values,
-  claim_workdir,
-  config_digest,
   flatten,
-  read_config,
   resolve,
-  write_json,
 )
+from logjax.workdir import claim_workdir, config_digest, read_config, write_json
 
 CONFIGS = Path(default.__file__).parent
 BENCHMARKS = {'benchmark', 'oracle'}  # they run no experiment on logs and have fields of their own

@@ -30,8 +30,9 @@ from logjax.oversamplers.seqgan import train
 from logjax.oversamplers.seqgan.fit import fit_generators
 from logjax.oversamplers.seqgan.generators import make_model
 from logjax.oversamplers.seqgan.sets import Sets
-from logjax.settings import check_values, claim_workdir, write_json
+from logjax.settings import check_values
 from logjax.training.progress import Progress
+from logjax.workdir import claim_workdir, write_json
 
 
 def run(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from logjax.detectors.autoencoder import fit_autoencoder, make_autoencoder, make
 from logjax.detectors.gru import FeatureRows, GRUTrainer
 from logjax.errors import LogjaxError
 from logjax.evaluation.metrics import best_f1_threshold
-from logjax.settings import write_json
 from logjax.training.checkpoint import restore_params, save_params
 from logjax.training.progress import Progress
+from logjax.workdir import write_json
 
 NAMES = ('normal', 'abnormal')
 

@@ -1,0 +1,75 @@
+"""A workdir: which configuration it belongs to, and files that appear whole or not at all."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from logjax.errors import LogjaxError
+from logjax.settings import flatten
+
+
+def _decisive(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """All fields that decide what comes out, by dotted names: not how often it is kept."""
+  fields = flatten(config.to_dict())
+  return {name: value for name, value in fields.items() if not name.startswith('checkpoint.')}
+
+
+def config_digest(config: ml_collections.ConfigDict) -> str:
+  """A SHA-256 of all fields that decide what comes out."""
+  return hashlib.sha256(json.dumps(_decisive(config), sort_keys=True).encode()).hexdigest()
+
+
+def claim_workdir(config: ml_collections.ConfigDict, workdir: Path) -> None:
+  """Writes config.json, or checks that the workdir belongs to the same configuration.
+
+  Raises:
+    LogjaxError: when it belongs to another one, with the fields that differ.
+  """
+  mine = _decisive(config)
+  path = workdir / 'config.json'
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+      write_json(path, mine)
+      return
+  except OSError as error:
+    raise LogjaxError(f'cannot write to --workdir={workdir}: {error.strerror}') from error
+  theirs = read_config(workdir)
+  differ = [
+    f'{name} is {theirs.get(name)!r} there and {mine.get(name)!r} here'
+    for name in sorted(mine.keys() | theirs.keys())
+    if theirs.get(name) != mine.get(name)
+  ]
+  if differ:
+    raise LogjaxError(
+      f'{workdir} holds a run with another config: {"; ".join(differ[:5])}'
+      f'{f" and {len(differ) - 5} more" if len(differ) > 5 else ""}; choose another --workdir'
+    )
+
+
+def read_config(workdir: Path) -> dict[str, Any]:
+  """Reads the configuration of a workdir, dotted names.
+
+  Raises:
+    LogjaxError: when the workdir holds no run, or its file is damaged.
+  """
+  path = workdir / 'config.json'
+  try:
+    config = json.loads(path.read_text())
+    if not isinstance(config, dict):
+      raise ValueError('it is not one JSON object')
+    return config
+  except FileNotFoundError:
+    raise LogjaxError(f'{workdir} holds no run: use --mode=train with this workdir first') from None
+  except (OSError, ValueError) as error:
+    raise LogjaxError(f'cannot read {path}: {error}; choose another --workdir') from error
+
+
+def write_json(path: Path, value: Any) -> None:
+  """Writes JSON to a file that appears whole or not at all."""
+  partial = path.with_name(path.name + '.part')
+  partial.write_text(json.dumps(value, indent=2, allow_nan=False) + '\n')
+  partial.replace(path)
