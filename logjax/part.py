@@ -15,7 +15,7 @@ from logjax.errors import LogjaxError
 from logjax.scores import TestScores, load_scores
 from logjax.settings import resolve
 from logjax.stages import open_run
-from logjax.workdir import claim_workdir
+from logjax.workdir import Lock, claim_workdir
 
 
 class Part(NamedTuple):
@@ -35,15 +35,16 @@ def claimed(config: ml_collections.ConfigDict, workdir: Path) -> Iterator[None]:
   """Claims the workdir of a larger run; frees it after an error if no part has read its log.
 
   Raises:
-    LogjaxError: when the workdir belongs to another config.
+    LogjaxError: when the workdir belongs to another config, or to another process.
   """
   claim_workdir(resolve(config)[0], workdir)
-  try:
-    yield
-  except LogjaxError:
-    if not any(workdir.glob('*/*/corpus.json')):
-      (workdir / 'config.json').unlink(missing_ok=True)
-    raise
+  with contextlib.closing(Lock(workdir)):
+    try:
+      yield
+    except LogjaxError:
+      if not any(workdir.glob('*/*/corpus.json')):
+        (workdir / 'config.json').unlink(missing_ok=True)
+      raise
 
 
 def do_part(config: ml_collections.ConfigDict, workdir: Path, cache: Path, command: str) -> Part:

@@ -21,7 +21,7 @@ from logjax.errors import LogjaxError
 from logjax.settings import flatten
 from logjax.training.keeper import Keeper
 from logjax.training.progress import Progress
-from logjax.workdir import claim_workdir, config_digest, read_config, write_json
+from logjax.workdir import Lock, claim_workdir, config_digest, read_config, write_json
 
 Result = TypeVar('Result')
 _SECONDS = 'seconds.json'
@@ -40,6 +40,7 @@ class Run(NamedTuple):
     keys: named, for everything random.
     progress: told how it goes on.
     shared: where runs leave results that others may use; None for nowhere.
+    lock: of the workdir, while it is open; None for a run that writes nothing.
   """
 
   config: ml_collections.ConfigDict
@@ -49,6 +50,7 @@ class Run(NamedTuple):
   keys: dict[str, jax.Array]
   progress: Progress
   shared: Path | None = None
+  lock: Lock | None = None
 
 
 def open_run(
@@ -73,11 +75,13 @@ def open_run(
     shared: where runs that belong together leave results for each other.
 
   Raises:
-    LogjaxError: when the workdir belongs to another config, or to none and `new` is false.
+    LogjaxError: when the workdir belongs to another config, to another process, or to none and
+      `new` is false.
   """
   if not new:
     read_config(workdir)
   claim_workdir(config, workdir)
+  lock = Lock(workdir) if new else None
   names = ('oversampler', 'sampling', 'detector')
   keys = dict(zip(names, jax.random.split(jax.random.key(config.seed), len(names)), strict=True))
   keeper = Keeper(
@@ -88,7 +92,7 @@ def open_run(
     say=Progress().say,
   )
   progress = Progress(workdir, quiet=quiet, keeper=keeper)
-  return Run(config, leaks, workdir, cache, keys, progress, shared)
+  return Run(config, leaks, workdir, cache, keys, progress, shared, lock)
 
 
 def release(run: Run) -> None:

@@ -1,7 +1,9 @@
 """A workdir: which configuration it belongs to, and files that appear whole or not at all."""
 
+import fcntl
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +75,36 @@ def write_json(path: Path, value: Any) -> None:
   partial = path.with_name(path.name + '.part')
   partial.write_text(json.dumps(value, indent=2, allow_nan=False) + '\n')
   partial.replace(path)
+
+
+class Lock:
+  """A workdir that belongs to this process until it is closed, or nothing refers to this.
+
+  The lock is the process's and not the file's: a process may open a workdir of its own again.
+
+  Args:
+    workdir: which exists.
+
+  Raises:
+    LogjaxError: when another process has it.
+  """
+
+  def __init__(self, workdir: Path):
+    self._file = -1
+    self._file = os.open(workdir / 'lock', os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+      fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+      self.close()
+      raise LogjaxError(
+        f'another process is at work in {workdir}: wait for it, or choose another --workdir'
+      ) from error
+
+  def close(self) -> None:
+    """Gives the workdir up."""
+    if self._file >= 0:
+      os.close(self._file)
+    self._file = -1
+
+  def __del__(self):
+    self.close()

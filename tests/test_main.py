@@ -141,6 +141,23 @@ def test_a_signal_ends_with_a_line_that_says_how_to_go_on_and_loses_nothing(runs
   assert list((workdir / 'unfinished' / 'generators').iterdir())
 
 
+def test_two_processes_do_not_share_a_workdir(runs, tmp_path, call):
+  workdir = tmp_path / 'workdir'
+  flags = (*of(workdir), '--config.seqgan.mle_epochs=100000')
+  process = subprocess.Popen(**command(runs, *flags, devices=1), stderr=subprocess.PIPE)
+  try:
+    deadline = time.monotonic() + 120
+    while not (workdir / 'metrics.jsonl').exists():
+      assert time.monotonic() < deadline and process.poll() is None
+      time.sleep(0.05)
+    said = mistake(call(*flags))
+    assert said.startswith(f'another process is at work in {workdir}')
+    assert process.poll() is None
+  finally:
+    process.kill()
+    process.communicate()
+
+
 def test_a_mistake_ends_the_process_with_one_line_and_exit_code_2(runs, tmp_path):
   flags = (*of(tmp_path / 'workdir'), '--config.seed=abc')
   answer = subprocess.run(**command(runs, *flags, devices=1), capture_output=True)
@@ -158,7 +175,8 @@ def test_a_closed_pipe_is_no_reason_for_a_traceback(runs):
 
 FLAGS = {
   '--nope=1': "Unknown command line flag 'nope'",
-  '--mode=nope': 'flag --mode=nope: value should be one of <train|evaluate|generate|benchmark>',
+  '--mode=nope': 'flag --mode=nope: value should be one of <train|evaluate|generate|ladder|'
+  'compare|benchmark>',
   '--count=0': 'flag --count=0: 0 is not a positive integer',
   '--config.seed=abc': "flag --config.seed=abc: invalid literal for int() with base 10: 'abc'",
   '--config.nope=1': "unknown field 'nope' in --config: its file or configs/default.py has all",
@@ -277,7 +295,10 @@ def test_a_workdir_without_permission_is_named(call, tmp_path):
 
 def test_another_config_in_the_workdir_is_refused_with_the_fields_that_differ(runs, call):
   said = mistake(call(*of(runs.finished('bgl')), '--config.seed=1', '--config.text.length=13'))
-  assert 'holds a run with another config: seed is 0 there and 1 here' in said
+  assert (
+    'holds a run with another config: data.simulated_seed is 0 there and 1 here; '
+    'seed is 0 there and 1 here' in said
+  )
   assert 'text.length is 12 there and 13 here' in said
 
 
