@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from logjax.errors import LogjaxError
+from logjax.training import checkpoint
 from logjax.training.checkpoint import restore_params, save_params
 
 PARAMS = {
@@ -108,3 +109,29 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, damage):
   else:
     shutil.rmtree(saved)
   assert refusal(tmp_path, params) == OTHER.format(tmp_path)
+
+
+@pytest.mark.parametrize('place', range(0, 30, 2))
+def test_a_flipped_byte_is_noticed_or_changes_nothing(folder, place):
+  files = [path for path in sorted(folder.rglob('*')) if path.is_file()]
+  sizes = [path.stat().st_size for path in files]
+  at = sum(sizes) * place // 30
+  for path, size in zip(files, sizes, strict=True):
+    if at < size:
+      content = bytearray(path.read_bytes())
+      content[at] ^= 16
+      path.write_bytes(content)
+      break
+    at -= size
+  try:
+    assert_equal(restore_params(folder, PARAMS), PARAMS)
+  except LogjaxError as error:
+    assert str(folder) in str(error) and '\n' not in str(error)
+
+
+def test_a_newer_format_is_refused_by_its_version(folder, monkeypatch):
+  monkeypatch.setattr(checkpoint, 'FORMAT', 5)
+  monkeypatch.setattr(checkpoint.logjax, '__version__', '7.0')
+  save_params(folder, PARAMS)
+  monkeypatch.undo()
+  assert 'was written by logjax 7.0 in format 5' in refusal(folder, PARAMS)

@@ -1,5 +1,8 @@
-"""Saving and restoring parameters with Orbax."""
+"""Saving and restoring parameters with Orbax, with a SHA-256 that damage does not survive."""
 
+import hashlib
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +10,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+import logjax
 from logjax.errors import LogjaxError
+
+FORMAT = 1  # of checkpoints; raised when an older logjax could not read them
 
 
 def save_params(folder: Path, params: Any) -> None:
@@ -16,7 +22,10 @@ def save_params(folder: Path, params: Any) -> None:
   with ocp.CheckpointManager(folder.resolve(), options=options) as manager:
     step = (manager.latest_step() or 0) + 1
     params = jax.tree.map(np.asarray, params)
-    manager.save(step, args=ocp.args.Composite(params=ocp.args.StandardSave(params)))
+    about = {'format': FORMAT, 'version': logjax.__version__}
+    about['sha256'] = digest_of(jax.tree.leaves(params), about)
+    items = {'params': ocp.args.StandardSave(params), 'about': ocp.args.JsonSave(about)}
+    manager.save(step, args=ocp.args.Composite(**items))
 
 
 def restore_params(folder: Path, like: Any) -> Any:
@@ -40,14 +49,22 @@ def restore_params(folder: Path, like: Any) -> Any:
     if step is None:
       raise LogjaxError(f'no complete checkpoint in {folder}: run --mode=train again')
     try:
-      args = ocp.args.Composite(params=ocp.args.StandardRestore(template))
-      params = manager.restore(step, args=args).params
-    except (ValueError, KeyError, FileNotFoundError) as error:
+      items = {'params': ocp.args.StandardRestore(template), 'about': ocp.args.JsonRestore()}
+      saved = manager.restore(step, args=ocp.args.Composite(**items))
+      params, about = saved.params, saved.about
+      if about['format'] <= FORMAT and digest_of(jax.tree.leaves(params), about) != about['sha256']:
+        raise ValueError('its SHA-256 is another')
+    except (ValueError, KeyError, TypeError, OSError) as error:
       # Orbax's own message has many lines, and names no remedy.
       raise LogjaxError(
         f'the checkpoint in {folder} is damaged or of another model: '
         'run --mode=train in a new workdir'
       ) from error
+  if about['format'] > FORMAT:
+    raise LogjaxError(
+      f'the checkpoint in {folder} was written by logjax {about["version"]} in format '
+      f'{about["format"]}, and this logjax {logjax.__version__} reads {FORMAT}: update it'
+    )
   shapes = jax.tree.map(lambda a, b: a.shape == b.shape, params, template)
   if not jax.tree.all(shapes):
     raise LogjaxError(
@@ -55,3 +72,13 @@ def restore_params(folder: Path, like: Any) -> Any:
       'run --mode=train in a new workdir'
     )
   return params
+
+
+def digest_of(arrays: Sequence[np.ndarray], about: dict[str, Any]) -> str:
+  """Returns the SHA-256 of arrays and of what is told about them, `sha256` left out."""
+  told = {name: value for name, value in about.items() if name != 'sha256'}
+  digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+  for array in map(np.asarray, arrays):
+    digest.update(f'{array.dtype}{array.shape}'.encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
+  return digest.hexdigest()

@@ -5,8 +5,6 @@ with Orbax, whose checkpoints appear whole or not at all, and in the background;
 Each has a SHA-256 of its arrays, and one that does not fit it is left for the one before.
 """
 
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Callable
@@ -20,8 +18,7 @@ import orbax.checkpoint as ocp
 import logjax
 from logjax.errors import LogjaxError
 from logjax.stopping import STOPPING
-
-FORMAT = 1  # of the checkpoints; raised when an older logjax could not read them
+from logjax.training.checkpoint import FORMAT, digest_of
 
 
 class Keeper:
@@ -119,7 +116,7 @@ class Keeper:
       'owner': self._owner,
       'about': about,
     }
-    head['sha256'] = _digest(arrays, head)
+    head['sha256'] = digest_of(arrays, head)
     saved = {f'{i:05}': array for i, array in enumerate(arrays)}
     items = ocp.args.Composite(arrays=ocp.args.StandardSave(saved), head=ocp.args.JsonSave(head))
     try:
@@ -141,7 +138,7 @@ class Keeper:
       items = ocp.args.Composite(arrays=ocp.args.StandardRestore(template))
       saved = self._manager.restore(step, args=items).arrays
       arrays = [np.asarray(saved[name]) for name in sorted(saved)]
-      if _digest(arrays, {k: v for k, v in head.items() if k != 'sha256'}) != head['sha256']:
+      if digest_of(arrays, head) != head['sha256']:
         raise ValueError('its SHA-256 is another')
       return arrays, head['about']
     except LogjaxError:
@@ -160,11 +157,3 @@ class Keeper:
       )
     if head['owner'] != self._owner:
       raise LogjaxError(f'{where} belongs to another config: choose another --workdir')
-
-
-def _digest(arrays: list[np.ndarray], head: dict[str, Any]) -> str:
-  digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
-  for array in arrays:
-    digest.update(f'{array.dtype}{array.shape}'.encode())
-    digest.update(np.ascontiguousarray(array).tobytes())
-  return digest.hexdigest()
