@@ -35,6 +35,7 @@ def make_generated(run: Run, prepared: Prepared, origin: str, folder: Path) -> N
     origin: of the corpus.
     folder: to fill, its summary.json last.
   """
+  (run.workdir / 'generated.txt').unlink(missing_ok=True)  # of rows that are no longer there
   source = oversampler_rows(run, prepared)
   inputs, group = prepared.examples.inputs[source], prepared.examples.group[source]
   everywhere = 'synthetic_in_test' in run.leaks

@@ -76,7 +76,7 @@ def test_a_missing_folder_is_named_and_not_made(tmp_path):
 
 def test_a_folder_without_a_complete_checkpoint_is_named(tmp_path):
   assert refusal(tmp_path, PARAMS) == (
-    f'no complete checkpoint in {tmp_path}: run --mode=train again'
+    f'no complete checkpoint in {tmp_path}: delete its parent folder and run --mode=train again'
   )
 
 

@@ -4,6 +4,7 @@ The workdir has what `oracle_recorder.py` says, from which an interrupted run go
 end results.json.
 """
 
+import contextlib
 import functools
 import json
 from pathlib import Path
@@ -32,7 +33,7 @@ from logjax.oversamplers.seqgan.generators import make_model
 from logjax.oversamplers.seqgan.sets import Sets
 from logjax.settings import check_values
 from logjax.training.progress import Progress
-from logjax.workdir import claim_workdir, write_json
+from logjax.workdir import Lock, claim_workdir, write_json
 
 
 def run(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
@@ -50,15 +51,23 @@ def run(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
     (of training by stage, of evaluation), `out_of_time`.
 
   Raises:
-    LogjaxError: for a wrong field, an unreadable oracle, or a workdir of another config.
+    LogjaxError: for a wrong field, an unreadable oracle, or a workdir of another config or process.
   """
   _check(config)
   keys = jax.random.split(jax.random.key(config.seed), 7)
   oracle = _open_oracle(config.oracle, keys[0])
   claim_workdir(config, workdir)
   path = workdir / 'results.json'
-  if path.exists():
-    return _read_results(path)
+  with contextlib.closing(Lock(workdir)):
+    if not path.exists():
+      write_json(path, _train(config, workdir, oracle, keys))
+  return _read_results(path)
+
+
+def _train(
+  config: ml_collections.ConfigDict, workdir: Path, oracle: Writer, keys: jax.Array
+) -> dict[str, Any]:
+  """Trains the generator as far as the time allows and returns the results."""
   progress = Progress(workdir)
   length, count = config.oracle.length, config.oracle.rows
   rows, held_out = (sample_rows(oracle, length, count, key) for key in keys[1:3])
@@ -90,7 +99,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
     )
   except OutOfTime:
     out_of_time = True
-  results = {
+  return {
     'oracle': {
       'origin': 'file' if config.oracle.path else 'drawn',
       'vocabulary': oracle.model.vocabulary,
@@ -107,8 +116,6 @@ def run(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
     'seconds': {name: round(seconds, 1) for name, seconds in recorder.seconds.items()},
     'out_of_time': out_of_time,
   }
-  write_json(path, results)
-  return results
 
 
 def _read_results(path: Path) -> dict[str, Any]:

@@ -263,7 +263,7 @@ def restore_detector(
   """
   path = folder / 'features.npz'
   if not path.exists():
-    raise LogjaxError(f'no trained detector in {folder}: run --mode=train first')
+    raise LogjaxError(f'no trained detector in {folder}: delete the folder and run --mode=train')
   with np.load(path, allow_pickle=False) as saved:
     mean, scale = saved['mean'], saved['scale']
   key = jax.random.key(0)

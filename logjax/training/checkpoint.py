@@ -47,7 +47,9 @@ def restore_params(folder: Path, like: Any) -> Any:
   with ocp.CheckpointManager(folder.resolve()) as manager:
     step = manager.latest_step()
     if step is None:
-      raise LogjaxError(f'no complete checkpoint in {folder}: run --mode=train again')
+      raise LogjaxError(
+        f'no complete checkpoint in {folder}: delete its parent folder and run --mode=train again'
+      )
     try:
       items = {'params': ocp.args.StandardRestore(template), 'about': ocp.args.JsonRestore()}
       saved = manager.restore(step, args=ocp.args.Composite(**items))

@@ -104,10 +104,15 @@ class Keeper:
     self._manager, self._phase = None, ''
 
   def clear(self) -> None:
-    """Removes all checkpoints; what the phases made is kept elsewhere by now."""
+    """Removes all checkpoints; what the phases made is kept elsewhere by now.
+
+    Raises:
+      Stopped: when the process was asked to stop since the last phase was kept.
+    """
     self.end()
     if self._folder is not None:
       shutil.rmtree(self._folder, ignore_errors=True)
+      STOPPING.check()
 
   def _save(self, arrays: list[np.ndarray], about: dict[str, Any]) -> None:
     head = {
