@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # main.py answers a wrong flag without waiting for Polars.
   import polars as pl
+
+
+# What the system says when there is no room: the disk, the user's share, the largest file.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class LogjaxError(Exception):

@@ -14,7 +14,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from logjax.command_line import cache_folder, command, parse, use_all_cores
-from logjax.errors import LogjaxError
+from logjax.errors import FULL, LogjaxError
 from logjax.stopping import STOPPING, Stopped
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Configuration file.', lock_config=True)
@@ -128,6 +128,16 @@ def run() -> None:
   except BrokenPipeError:
     # The reader, like `head`, has enough; Python must not flush what nobody reads at its exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+  except OSError as error:
+    if error.errno not in FULL:
+      raise
+    where = f' {error.filename}' if error.filename else ''
+    print(
+      f'logjax: cannot write{where}: {error.strerror}; what was written before is whole: make room '
+      'and run the same command again',
+      file=sys.stderr,
+    )
+    sys.exit(2)
   except (KeyboardInterrupt, Stopped) as stop:
     # quickstart.sh runs the Python of its .venv, which the user's `python` need not be.
     python = 'python' if shutil.which('python') == sys.executable else sys.executable

@@ -1,5 +1,6 @@
 """The command line: what is printed where, exit codes, and mistakes answered in one line."""
 
+import errno
 import json
 import os
 import shutil
@@ -291,6 +292,15 @@ def test_a_workdir_without_permission_is_named(call, tmp_path):
   tmp_path.chmod(0o500)
   said = mistake(call(*of(tmp_path / 'workdir')))
   assert said == f'cannot write to --workdir={tmp_path / "workdir"}: Permission denied'
+
+
+def test_a_full_disk_is_answered_in_one_line(call, tmp_path, monkeypatch):
+  def full(*arguments, **options):
+    raise OSError(errno.ENOSPC, 'No space left on device', 'results.json')
+
+  monkeypatch.setattr(experiment, 'train', full)
+  said = mistake(call(*of(tmp_path / 'workdir')))
+  assert said.startswith('cannot write results.json: No space left on device; what was written')
 
 
 def test_another_config_in_the_workdir_is_refused_with_the_fields_that_differ(runs, call):

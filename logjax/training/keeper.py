@@ -5,9 +5,11 @@ with Orbax, whose checkpoints appear whole or not at all, and in the background;
 Each has a SHA-256 of its arrays, and one that does not fit it is left for the one before.
 """
 
+import contextlib
 import shutil
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 import logjax
-from logjax.errors import LogjaxError
+from logjax.errors import FULL, LogjaxError
 from logjax.stopping import STOPPING
 from logjax.training.checkpoint import FORMAT, digest_of
 
@@ -96,12 +98,20 @@ class Keeper:
     STOPPING.check()
 
   def end(self) -> None:
-    """Ends a phase: waits until its checkpoint is written."""
-    if self._manager is not None:
-      self._manager.wait_until_finished()
-      self._manager.close()
-      STOPPING.phase = ''
-    self._manager, self._phase = None, ''
+    """Ends a phase: waits until its checkpoint is written.
+
+    Raises:
+      LogjaxError: when it could not be.
+    """
+    manager, self._manager = self._manager, None
+    if manager is None:
+      return
+    with self._writing():
+      try:
+        manager.wait_until_finished()
+      finally:
+        manager.close()
+    STOPPING.phase = self._phase = ''
 
   def clear(self) -> None:
     """Removes all checkpoints; what the phases made is kept elsewhere by now.
@@ -124,13 +134,25 @@ class Keeper:
     head['sha256'] = digest_of(arrays, head)
     saved = {f'{i:05}': array for i, array in enumerate(arrays)}
     items = ocp.args.Composite(arrays=ocp.args.StandardSave(saved), head=ocp.args.JsonSave(head))
-    try:
+    with self._writing():
       self._manager.save((self._manager.latest_step() or 0) + 1, args=items, force=True)
-    except OSError as error:
+
+  @contextlib.contextmanager
+  def _writing(self) -> Iterator[None]:
+    """Says in one line what Orbax and TensorStore say in many when a disk is full."""
+    hook = threading.excepthook
+    threading.excepthook = lambda raised: None  # its thread's error is raised here once more
+    try:
+      yield
+    except Exception as error:
+      phase, STOPPING.phase, self._manager = self._phase, '', None
+      why = 'the disk is full' if _is_full(error) else ' '.join(str(error).split())[:120]
       raise LogjaxError(
-        f'cannot write a checkpoint to {self._folder / self._phase}: {error.strerror or error}; '
-        'what was written before is whole: make room and run the same command again'
+        f'cannot write a checkpoint to {self._folder / phase}: {why}; what was written before is '
+        'whole: make room and run the same command again'
       ) from error
+    finally:
+      threading.excepthook = hook
 
   def _restore(self, step: int, like: list[Any]) -> tuple[list[np.ndarray], dict[str, Any]] | None:
     """Restores one checkpoint; None, with a line that says why, where it is damaged."""
@@ -162,3 +184,9 @@ class Keeper:
       )
     if head['owner'] != self._owner:
       raise LogjaxError(f'{where} belongs to another config: choose another --workdir')
+
+
+def _is_full(error: Exception) -> bool:
+  """Whether an error of Orbax, TensorStore or the system is for want of room."""
+  full = isinstance(error, OSError) and error.errno in FULL
+  return full or 'RESOURCE_EXHAUSTED' in str(error) or 'No space left' in str(error)
