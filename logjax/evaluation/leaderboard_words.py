@@ -134,7 +134,8 @@ def basis(table: Mapping[str, Any]) -> str:
   words = (
     f'On {count(table["test_rows"])} real test rows of {count(table["test_texts"])} different '
     f'texts, {count(table["abnormal_rows"])} of them abnormal, of {count(table["abnormal_texts"])} '
-    f'texts; means of {len(seeds)} seed{"s" * (len(seeds) != 1)} with 95 % bootstrap intervals, '
+    f'text{"s" * (table["abnormal_texts"] != 1)}; means of {len(seeds)} '
+    f'seed{"s" * (len(seeds) != 1)} with 95 % bootstrap intervals, '
     f'first over {over} texts, where a text counts once however often it repeats. Better or worse '
     'is only what both intervals say.'
   )
