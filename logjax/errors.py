@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # main.py answers a wrong flag without waiting for Polars.
 
 
 # What the system says when there is no room: the disk, the user's share, the largest file.
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class LogjaxError(Exception):
@@ -27,3 +27,9 @@ class LogjaxError(Exception):
   def __init__(self, message: str, *, rejected: pl.DataFrame | None = None):
     super().__init__(message)
     self.rejected = rejected
+
+
+def is_full(error: BaseException) -> bool:
+  """Whether an error of the system, of TensorStore or of Polars is for want of room on a disk."""
+  full = isinstance(error, OSError) and error.errno in _FULL
+  return full or 'RESOURCE_EXHAUSTED' in str(error) or 'No space left' in str(error)

@@ -14,7 +14,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from logjax.command_line import cache_folder, command, parse, use_all_cores
-from logjax.errors import FULL, LogjaxError
+from logjax.errors import LogjaxError, is_full
 from logjax.stopping import STOPPING, Stopped
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Configuration file.', lock_config=True)
@@ -36,7 +36,7 @@ _COUNT = flags.DEFINE_integer('count', 20, 'Lines that --mode=generate prints.',
 def main(argv: list[str]) -> None:
   """Runs the mode that the flags name."""
   del argv  # parse() has seen that it is empty.
-  logging.set_verbosity(logging.ERROR)  # Orbax and JAX tell at length what nobody asked
+  logging.set_verbosity(logging.FATAL)  # Orbax and JAX tell at length what is told in one line
   if 'benchmark' in _CONFIG.value or _MODE.value == 'benchmark':
     run_benchmark()
   elif _WORKDIR.value is None:
@@ -126,15 +126,17 @@ def run() -> None:
     print(f'logjax: {error}', file=sys.stderr)
     sys.exit(2)
   except BrokenPipeError:
+    if STOPPING.asked is not None:
+      sys.exit(128 + STOPPING.asked)
     # The reader, like `head`, has enough; Python must not flush what nobody reads at its exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-  except OSError as error:
-    if error.errno not in FULL:
+  except Exception as error:
+    if not is_full(error):
       raise
-    where = f' {error.filename}' if error.filename else ''
+    where = getattr(error, 'filename', None) or 'a result'
     print(
-      f'logjax: cannot write{where}: {error.strerror}; what was written before is whole: make room '
-      'and run the same command again',
+      f'logjax: cannot write {where}: the disk is full; what was written before is whole: make '
+      'room and run the same command again',
       file=sys.stderr,
     )
     sys.exit(2)

@@ -37,8 +37,9 @@ def claimed(config: ml_collections.ConfigDict, workdir: Path) -> Iterator[None]:
   Raises:
     LogjaxError: when the workdir belongs to another config, or to another process.
   """
-  claim_workdir(resolve(config)[0], workdir)
+  resolved, _ = resolve(config)
   with contextlib.closing(Lock(workdir)):
+    claim_workdir(resolved, workdir)
     try:
       yield
     except LogjaxError:

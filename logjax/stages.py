@@ -80,8 +80,8 @@ def open_run(
   """
   if not new:
     read_config(workdir)
+  lock = Lock(workdir) if new else None  # first, so that nobody claims it at the same moment
   claim_workdir(config, workdir)
-  lock = Lock(workdir) if new else None
   names = ('oversampler', 'sampling', 'detector')
   keys = dict(zip(names, jax.random.split(jax.random.key(config.seed), len(names)), strict=True))
   keeper = Keeper(
@@ -97,7 +97,7 @@ def open_run(
 
 def release(run: Run) -> None:
   """Frees a workdir in which nothing was run yet, so that a corrected command may have it."""
-  if not (run.workdir / 'corpus.json').exists():
+  if run.lock is not None and not (run.workdir / 'corpus.json').exists():
     (run.workdir / 'config.json').unlink(missing_ok=True)
 
 
@@ -135,10 +135,12 @@ def stage(
     restore: from the folder and the content of the marker file to the result.
   """
   with run.progress.stage(name):
-    if finished(run, name) is None:
+    new = finished(run, name) is None
+    if new:
       make(run.workdir / name)
     result = restore(run.workdir / name, finished(run, name))
-  run.progress.keeper.clear()
+  if new:  # else what is kept belongs to a later stage, in which an earlier call was stopped
+    run.progress.keeper.clear()
   keep_seconds(run)
   return result
 

@@ -1,8 +1,8 @@
 """A request to stop: SIGTERM (pre-emption) or Ctrl-C, answered where nothing is lost."""
 
 import contextlib
+import os
 import signal
-import sys
 from collections.abc import Iterator
 from types import FrameType
 
@@ -40,6 +40,7 @@ class Stopping:
     finally:
       for number, handler in before.items():
         signal.signal(number, handler)
+      self.asked, self.phase = None, ''
 
   def check(self) -> None:
     """Raises Stopped when the process was asked to stop."""
@@ -52,7 +53,9 @@ class Stopping:
       raise Stopped(number)
     self.asked = number
     name = signal.Signals(number).name
-    print(f'\nlogjax: {name}: keeping what {self.phase} has reached', file=sys.stderr)
+    # Not print: the handler may have interrupted one, and the reader may be gone.
+    with contextlib.suppress(OSError):
+      os.write(2, f'\nlogjax: {name}: keeping what {self.phase} has reached\n'.encode())
 
 
 STOPPING = Stopping()  # signals belong to the process, so there is one

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import ml_collections
 
@@ -80,31 +80,53 @@ def write_json(path: Path, value: Any) -> None:
 class Lock:
   """A workdir that belongs to this process until it is closed, or nothing refers to this.
 
-  The lock is the process's and not the file's: a process may open a workdir of its own again.
+  The same process may lock a workdir several times. Where the file system knows no locks there is
+  none.
 
   Args:
-    workdir: which exists.
+    workdir: made where it is not there.
 
   Raises:
-    LogjaxError: when another process has it.
+    LogjaxError: when another process has it, or it cannot be written.
   """
 
+  _held: ClassVar[dict[str, list[int]]] = {}  # path -> descriptor, and how many locks it has
+
   def __init__(self, workdir: Path):
-    self._file = -1
-    self._file = os.open(workdir / 'lock', os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-      fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-      self.close()
-      raise LogjaxError(
-        f'another process is at work in {workdir}: wait for it, or choose another --workdir'
-      ) from error
+    self._path = ''
+    path = os.path.realpath(workdir / 'lock')
+    if path not in self._held:
+      self._held[path] = [_lock(workdir, path), 0]
+    self._path = path
+    self._held[path][1] += 1
 
   def close(self) -> None:
     """Gives the workdir up."""
-    if self._file >= 0:
-      os.close(self._file)
-    self._file = -1
+    if self._path:
+      held, path, self._path = self._held[self._path], self._path, ''
+      held[1] -= 1
+      if not held[1]:
+        del self._held[path]
+        os.close(held[0])
 
   def __del__(self):
     self.close()
+
+
+def _lock(workdir: Path, path: str) -> int:
+  """Opens and locks a file."""
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+  except OSError as error:
+    raise LogjaxError(f'cannot write to --workdir={workdir}: {error.strerror}') from error
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError as error:
+    os.close(file)
+    raise LogjaxError(
+      f'another process is at work in {workdir}: wait for it, or choose another --workdir'
+    ) from error
+  except OSError:
+    pass  # no locks on this file system
+  return file

@@ -156,7 +156,7 @@ def test_a_run_killed_between_stages_goes_on_to_the_same_bits(runs, monkeypatch)
     assert (workdir / name).read_bytes() == (whole / name).read_bytes(), name
 
 
-def test_a_run_killed_within_a_stage_writes_each_epoch_once(runs, monkeypatch):
+def test_a_run_killed_within_a_stage_trains_and_writes_each_epoch_once(runs, monkeypatch, capsys):
   workdir = runs.folder / 'cut'
   fields = {'oversampler__name': 'random'}
 
@@ -165,11 +165,16 @@ def test_a_run_killed_within_a_stage_writes_each_epoch_once(runs, monkeypatch):
 
   with monkeypatch.context() as patch:
     patch.setattr(experiment, 'save_detector', ctrl_c)
-    with pytest.raises(KeyboardInterrupt):
-      runs.train(workdir, **fields)
+    run = runs.open(workdir, **fields)
+    with compiled_fast(), pytest.raises(KeyboardInterrupt):
+      experiment.train(run, 'the command')
+  run.progress.keeper.end()  # what the end of a process does: the last checkpoint is written
   before = (workdir / 'metrics.jsonl').read_bytes()
+  assert 'gru 2: 2/2' in capsys.readouterr().err
   runs.train(workdir, **fields)
   assert (workdir / 'metrics.jsonl').read_bytes() == before
+  said = capsys.readouterr().err
+  assert 'scoring' in said and 'gru' not in said and 'autoencoder' not in said
 
 
 @pytest.mark.parametrize('choice', ['bgl', 'bgl,paper'])

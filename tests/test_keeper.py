@@ -132,11 +132,7 @@ def test_no_flipped_byte_changes_what_is_restored(tmp_path, open_keeper, place):
       path.write_bytes(content)
       break
     at -= size
-  try:
-    tree, about = open_keeper().begin('phase', LIKE)
-  except LogjaxError as error:
-    assert 'another config' in str(error) or 'format' in str(error)
-    return
+  tree, about = open_keeper().begin('phase', LIKE)
   np.testing.assert_array_equal(tree['params'], np.full((3, 2), about['epoch'], np.float32))
   assert about in (
     {'epoch': 2, 'metrics': {'loss': 0.2}},

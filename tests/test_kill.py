@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,3 +111,31 @@ def test_a_killed_run_ends_with_the_same_bits(runs, whole, tmp_path, kills):
   assert survived >= kills // 2, f'only {survived} kills at {moments} hit a running process'
   assert_equal(left(runs, workdir), left(runs, whole))
   assert not (workdir / 'unfinished').exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+  """A file system of 400 kB, and how to make it larger."""
+  folder = tmp_path / 'disk'
+  folder.mkdir()
+  mount = ['mount', '-t', 'tmpfs', '-o', 'size=400k', 'tmpfs', str(folder)]
+  if shutil.which('mount') is None or subprocess.run(mount, capture_output=True).returncode:
+    pytest.skip('no right to mount a small file system')
+  larger = ['mount', '-o', 'remount,size=100m', str(folder)]
+  yield folder, lambda: subprocess.run(larger, check=True)
+  subprocess.run(['umount', str(folder)], check=True)
+
+
+def test_a_run_on_a_full_disk_ends_with_one_line_and_goes_on_where_there_is_room(
+  runs, whole, small_disk
+):
+  folder, enlarge = small_disk
+  process = start(runs, folder / 'run')
+  _, err = process.communicate(timeout=PATIENCE)
+  assert process.returncode == 2, err
+  assert 'Traceback' not in err
+  (said,) = [line for line in err.splitlines() if line.startswith('logjax: ')]
+  assert 'the disk is full' in said and 'run the same command again' in said
+  enlarge()
+  finish(start(runs, folder / 'run'))
+  assert_equal(left(runs, folder / 'run'), left(runs, whole))

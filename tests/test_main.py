@@ -139,7 +139,10 @@ def test_a_signal_ends_with_a_line_that_says_how_to_go_on_and_loses_nothing(runs
     f"-m logjax.main --config={TINY}:bgl '--workdir={workdir}' --config.seqgan.mle_epochs=100000"
   )
   assert 'Traceback' not in err
-  assert list((workdir / 'unfinished' / 'generators').iterdir())
+  heads = (workdir / 'unfinished' / 'generators').glob('[0-9]*/head/*')
+  kept = [json.loads(path.read_text()) for path in heads if path.name == 'metadata']
+  last = json.loads(lines.read_text().splitlines()[-1])
+  assert max(head['about']['epoch'] for head in kept) == last['epoch']
 
 
 def test_two_processes_do_not_share_a_workdir(runs, tmp_path, call):
@@ -300,7 +303,7 @@ def test_a_full_disk_is_answered_in_one_line(call, tmp_path, monkeypatch):
 
   monkeypatch.setattr(experiment, 'train', full)
   said = mistake(call(*of(tmp_path / 'workdir')))
-  assert said.startswith('cannot write results.json: No space left on device; what was written')
+  assert said.startswith('cannot write results.json: the disk is full; what was written before')
 
 
 def test_another_config_in_the_workdir_is_refused_with_the_fields_that_differ(runs, call):

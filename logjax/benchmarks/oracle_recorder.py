@@ -160,7 +160,9 @@ class Recorder:
           kept.append(line)
     except (OSError, ValueError, KeyError) as error:
       raise LogjaxError(f'{self._curve} is missing or damaged: choose another --workdir') from error
-    self._curve.write_text(''.join(kept))
+    partial = self._curve.with_name(self._curve.name + '.part')
+    partial.write_text(''.join(kept))
+    partial.replace(self._curve)
 
 
 def _leaves(state: SeqGANState) -> dict[str, np.ndarray]:

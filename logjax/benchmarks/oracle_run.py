@@ -56,9 +56,9 @@ def run(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
   _check(config)
   keys = jax.random.split(jax.random.key(config.seed), 7)
   oracle = _open_oracle(config.oracle, keys[0])
-  claim_workdir(config, workdir)
   path = workdir / 'results.json'
   with contextlib.closing(Lock(workdir)):
+    claim_workdir(config, workdir)
     if not path.exists():
       write_json(path, _train(config, workdir, oracle, keys))
   return _read_results(path)

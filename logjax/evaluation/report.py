@@ -65,7 +65,10 @@ def write_report(workdir: Path) -> Path:
     mistakes=_mistakes(details.get('mistakes') or []),
   )
   path = workdir / 'report.html'
-  path.write_text(page, encoding='utf-8', errors='replace')  # JSON can hold half a surrogate pair
+  partial = path.with_name(path.name + '.part')
+  # JSON can hold half a surrogate pair.
+  partial.write_text(page, encoding='utf-8', errors='replace')
+  partial.replace(path)
   return path
 
 

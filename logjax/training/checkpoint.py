@@ -51,11 +51,14 @@ def restore_params(folder: Path, like: Any) -> Any:
         f'no complete checkpoint in {folder}: delete its parent folder and run --mode=train again'
       )
     try:
-      items = {'params': ocp.args.StandardRestore(template), 'about': ocp.args.JsonRestore()}
-      saved = manager.restore(step, args=ocp.args.Composite(**items))
-      params, about = saved.params, saved.about
-      if about['format'] <= FORMAT and digest_of(jax.tree.leaves(params), about) != about['sha256']:
-        raise ValueError('its SHA-256 is another')
+      items = ocp.args.Composite(about=ocp.args.JsonRestore())
+      about = manager.restore(step, args=items).about
+      params = None
+      if about['format'] <= FORMAT:
+        items = ocp.args.Composite(params=ocp.args.StandardRestore(template))
+        params = manager.restore(step, args=items).params
+        if digest_of(jax.tree.leaves(params), about) != about['sha256']:
+          raise ValueError('its SHA-256 is another')
     except (ValueError, KeyError, TypeError, OSError) as error:
       # Orbax's own message has many lines, and names no remedy.
       raise LogjaxError(

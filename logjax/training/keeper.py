@@ -6,6 +6,7 @@ Each has a SHA-256 of its arrays, and one that does not fit it is left for the o
 """
 
 import contextlib
+import errno
 import shutil
 import threading
 import time
@@ -18,9 +19,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 import logjax
-from logjax.errors import FULL, LogjaxError
+from logjax.errors import LogjaxError, is_full
 from logjax.stopping import STOPPING
 from logjax.training.checkpoint import FORMAT, digest_of
+
+# Errors of the machine and not of the file.
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EIO)
 
 
 class Keeper:
@@ -87,15 +91,16 @@ class Keeper:
     Raises:
       Stopped: when the process was asked to stop, after it was written.
     """
+    asked = STOPPING.asked
     self._since += 1
     due = 0 < self._epochs <= self._since
     due |= 0 < self._seconds <= time.monotonic() - self._saved
-    if self._manager is not None and (due or last or STOPPING.asked is not None):
+    if self._manager is not None and (due or last or asked is not None):
       self._save([np.asarray(leaf) for leaf in jax.tree.leaves(tree)], about)
       self._saved, self._since = time.monotonic(), 0
-    if STOPPING.asked is not None:
+    if asked is not None:
       self.end()
-    STOPPING.check()
+      STOPPING.check()
 
   def end(self) -> None:
     """Ends a phase: waits until its checkpoint is written.
@@ -130,12 +135,13 @@ class Keeper:
       'version': logjax.__version__,
       'owner': self._owner,
       'about': about,
+      'arrays': digest_of(arrays, {}),
     }
-    head['sha256'] = digest_of(arrays, head)
+    head['sha256'] = digest_of([], head)
     saved = {f'{i:05}': array for i, array in enumerate(arrays)}
     items = ocp.args.Composite(arrays=ocp.args.StandardSave(saved), head=ocp.args.JsonSave(head))
     with self._writing():
-      self._manager.save((self._manager.latest_step() or 0) + 1, args=items, force=True)
+      self._manager.save(max(self._manager.all_steps(), default=0) + 1, args=items, force=True)
 
   @contextlib.contextmanager
   def _writing(self) -> Iterator[None]:
@@ -146,7 +152,7 @@ class Keeper:
       yield
     except Exception as error:
       phase, STOPPING.phase, self._manager = self._phase, '', None
-      why = 'the disk is full' if _is_full(error) else ' '.join(str(error).split())[:120]
+      why = 'the disk is full' if is_full(error) else ' '.join(str(error).split())[:120]
       raise LogjaxError(
         f'cannot write a checkpoint to {self._folder / phase}: {why}; what was written before is '
         'whole: make room and run the same command again'
@@ -160,20 +166,24 @@ class Keeper:
     try:
       items = ocp.args.Composite(head=ocp.args.JsonRestore())
       head = self._manager.restore(step, args=items).head
+      if digest_of([], head) != head['sha256']:
+        raise ValueError('the SHA-256 of its head is another')
       self._check(head, where)
       template = {f'{i:05}': np.zeros(leaf.shape, leaf.dtype) for i, leaf in enumerate(like)}
       items = ocp.args.Composite(arrays=ocp.args.StandardRestore(template))
       saved = self._manager.restore(step, args=items).arrays
       arrays = [np.asarray(saved[name]) for name in sorted(saved)]
-      if digest_of(arrays, head) != head['sha256']:
-        raise ValueError('its SHA-256 is another')
+      if digest_of(arrays, {}) != head['arrays']:
+        raise ValueError('the SHA-256 of its arrays is another')
       return arrays, head['about']
     except LogjaxError:
       raise
     except Exception as error:  # Orbax and TensorStore have many for a damaged file
       why = ' '.join(str(error).split())[:120]
+      if isinstance(error, MemoryError) or getattr(error, 'errno', None) in _PASSING:
+        raise LogjaxError(f'cannot read {where}: {why}; run the same command again') from error
+      # It stays: newer ones will push it out.
       self._say(f'{where} is damaged ({why}): it is left out')
-      self._manager.delete(step)
       return None
 
   def _check(self, head: dict[str, Any], where: str) -> None:
@@ -184,9 +194,3 @@ class Keeper:
       )
     if head['owner'] != self._owner:
       raise LogjaxError(f'{where} belongs to another config: choose another --workdir')
-
-
-def _is_full(error: Exception) -> bool:
-  """Whether an error of Orbax, TensorStore or the system is for want of room."""
-  full = isinstance(error, OSError) and error.errno in FULL
-  return full or 'RESOURCE_EXHAUSTED' in str(error) or 'No space left' in str(error)

@@ -147,9 +147,9 @@ def fit(
       state, metrics = epoch_step(state, batches, shard(keys, devices, axis=1))
       now = _measured(state, metrics, validate, label, epoch)
       progress.measure(name, **tags, epoch=epoch, **now.metrics)
-      advance(f'loss {now.metrics["loss"]:.4f} valid {now.metrics["valid_loss"]:.4f}')
       reached = reached.after(state, now, settings)
       progress.keeper.keep((state, reached.best.params), reached.about(), last=reached.finished)
+      advance(f'loss {now.metrics["loss"]:.4f} valid {now.metrics["valid_loss"]:.4f}')
       if reached.finished:
         break
   return reached.best if settings.restore_best else reached.last

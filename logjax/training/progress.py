@@ -72,7 +72,10 @@ class Progress:
         or any(values.get(name) != value for name, value in tags.items())
       )
     ]
-    self._file.write_text(''.join(f'{line}\n' for line in stay))
+    if len(stay) < len(lines):
+      partial = self._file.with_name(self._file.name + '.part')
+      partial.write_text(''.join(f'{line}\n' for line in stay))
+      partial.replace(self._file)
 
   def measure(self, stage: str, **values: float) -> None:
     """Appends one line to metrics.jsonl."""

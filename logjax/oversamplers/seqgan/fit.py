@@ -107,9 +107,9 @@ def fit_generators(
       for epoch in range(first, phase.epochs):
         state, metrics = phase.run(state, jax.random.fold_in(phase_key, epoch))
         progress.measure(phase.stage, epoch=epoch, **_finite(metrics, phase.stage, epoch))
-        advance(phase.note.format(**metrics))
         if watch is not None:
           watch(phase.stage, epoch, state)
+        advance(phase.note.format(**metrics))
   return Generators(jax.tree.map(np.asarray, state.generator.params), sets.tokens, sets.length)
 
 
