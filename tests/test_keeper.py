@@ -3,6 +3,7 @@
 import shutil
 import signal
 import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +24,7 @@ LIKE = tree_of(0)
 
 @pytest.fixture(autouse=True)
 def _nobody_asked(monkeypatch):
+  monkeypatch.setattr(sys, 'unraisablehook', sys.unraisablehook)
   yield
   STOPPING.asked, STOPPING.phase = None, ''
 

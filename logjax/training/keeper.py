@@ -8,6 +8,7 @@ Each has a SHA-256 of its arrays, and one that does not fit it is left for the o
 import contextlib
 import errno
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -151,6 +152,8 @@ class Keeper:
     try:
       yield
     except Exception as error:
+      # What TensorStore has not finished complains to an event loop that is closed by then.
+      sys.unraisablehook = lambda raised: None
       phase, STOPPING.phase, self._manager = self._phase, '', None
       why = 'the disk is full' if is_full(error) else ' '.join(str(error).split())[:120]
       raise LogjaxError(
