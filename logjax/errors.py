@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import sys
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # main.py answers a wrong flag without waiting for Polars.
@@ -33,3 +35,22 @@ def is_full(error: BaseException) -> bool:
   """Whether an error of the system, of TensorStore or of Polars is for want of room on a disk."""
   full = isinstance(error, OSError) and error.errno in _FULL
   return full or 'RESOURCE_EXHAUSTED' in str(error) or 'No space left' in str(error)
+
+
+def quiet_threads() -> None:
+  """Keeps the threads of Orbax and TensorStore from printing what is told in one line anyway.
+
+  What fails in them is raised again where their work is waited for; what they have not finished
+  then complains to an event loop that is closed.
+  """
+  thread, unraisable = threading.excepthook, sys.unraisablehook
+
+  def in_thread(raised: threading.ExceptHookArgs) -> None:
+    if not is_full(raised.exc_value):
+      thread(raised)
+
+  def ignored(raised: sys.UnraisableHookArgs) -> None:
+    if str(raised.exc_value) != 'Event loop is closed':
+      unraisable(raised)
+
+  threading.excepthook, sys.unraisablehook = in_thread, ignored

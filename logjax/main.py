@@ -14,7 +14,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from logjax.command_line import cache_folder, command, parse, use_all_cores
-from logjax.errors import LogjaxError, is_full
+from logjax.errors import LogjaxError, is_full, quiet_threads
 from logjax.stopping import STOPPING, Stopped
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Configuration file.', lock_config=True)
@@ -150,4 +150,5 @@ def run() -> None:
 
 
 if __name__ == '__main__':
+  quiet_threads()
   run()

@@ -8,8 +8,6 @@ Each has a SHA-256 of its arrays, and one that does not fit it is left for the o
 import contextlib
 import errno
 import shutil
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -147,21 +145,15 @@ class Keeper:
   @contextlib.contextmanager
   def _writing(self) -> Iterator[None]:
     """Says in one line what Orbax and TensorStore say in many when a disk is full."""
-    hook = threading.excepthook
-    threading.excepthook = lambda raised: None  # its thread's error is raised here once more
     try:
       yield
     except Exception as error:
-      # What TensorStore has not finished complains to an event loop that is closed by then.
-      sys.unraisablehook = lambda raised: None
       phase, STOPPING.phase, self._manager = self._phase, '', None
       why = 'the disk is full' if is_full(error) else ' '.join(str(error).split())[:120]
       raise LogjaxError(
         f'cannot write a checkpoint to {self._folder / phase}: {why}; what was written before is '
         'whole: make room and run the same command again'
       ) from error
-    finally:
-      threading.excepthook = hook
 
   def _restore(self, step: int, like: list[Any]) -> tuple[list[np.ndarray], dict[str, Any]] | None:
     """Restores one checkpoint; None, with a line that says why, where it is damaged."""
