@@ -141,6 +141,8 @@ def stage(
     result = restore(run.workdir / name, finished(run, name))
   if new:  # else what is kept belongs to a later stage, in which an earlier call was stopped
     run.progress.keeper.clear()
+  elif name in _seconds_before(run):
+    del run.progress.seconds[name]  # restoring can take longer than what was quickly made
   keep_seconds(run)
   return result
 
@@ -196,8 +198,13 @@ def finished(run: Run, name: str) -> dict | None:
 def keep_seconds(run: Run) -> dict[str, float]:
   """Seconds of every stage; of one that an earlier call finished, what that call measured."""
   path = run.workdir / _SECONDS
-  before = json.loads(path.read_text()) if path.exists() else {}
-  now = run.progress.seconds
+  before, now = _seconds_before(run), run.progress.seconds
   seconds = before | {name: max(s, before.get(name, 0.0)) for name, s in now.items()}
   write_json(path, seconds)
   return seconds
+
+
+def _seconds_before(run: Run) -> dict[str, float]:
+  """What earlier calls, and earlier stages of this one, measured."""
+  path = run.workdir / _SECONDS
+  return json.loads(path.read_text()) if path.exists() else {}
