@@ -2,7 +2,10 @@
 
 import gc
 import os
+import shutil
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,24 @@ def shared_data() -> Path:
   if not folder.is_dir():
     pytest.skip(f'no real logs: {folder} does not exist (set LOGJAX_TEST_DATA)')
   return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+  """Mounts a file system of so many kB, and says how to make it larger."""
+  folder = tmp_path / 'disk'
+
+  def mount(kilobytes: int) -> tuple[Path, Callable]:
+    folder.mkdir()
+    options = ['mount', '-t', 'tmpfs', '-o', f'size={kilobytes}k', 'tmpfs', str(folder)]
+    if shutil.which('mount') is None or subprocess.run(options, capture_output=True).returncode:
+      pytest.skip('no right to mount a small file system')
+    larger = ['mount', '-o', 'remount,size=100m', str(folder)]
+    return folder, lambda: subprocess.run(larger, check=True)
+
+  yield mount
+  if folder.is_mount():
+    subprocess.run(['umount', str(folder)], check=True)
 
 
 @pytest.fixture(autouse=True, scope='module')

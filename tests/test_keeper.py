@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import subprocess
 
 import jax.numpy as jnp
 import numpy as np
@@ -196,21 +195,10 @@ def test_what_is_cleared_is_gone(tmp_path, open_keeper):
   assert keeper.begin('phase', LIKE) is None
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-  """A file system with room for two checkpoints and not for three."""
-  folder = tmp_path / 'disk'
-  folder.mkdir()
-  options = ['mount', '-t', 'tmpfs', '-o', 'size=380k', 'tmpfs', str(folder)]
-  if shutil.which('mount') is None or subprocess.run(options, capture_output=True).returncode:
-    pytest.skip('no right to mount a small file system')
-  yield folder
-  subprocess.run(['umount', str(folder)], check=True)
-
-
 def test_a_full_disk_is_one_line_and_leaves_the_checkpoints_before_it(small_disk):
+  disk, _ = small_disk(380)
   tree = {'params': np.random.default_rng(0).normal(size=40_000).astype(np.float32)}
-  keeper = Keeper(small_disk / 'unfinished', epochs=1, owner='a run')
+  keeper = Keeper(disk / 'unfinished', epochs=1, owner='a run')
   keeper.begin('phase', tree)
   with pytest.raises(LogjaxError, match='cannot write a checkpoint .* the disk is full') as raised:
     for epoch in range(9):
@@ -219,7 +207,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_checkpoints_before_it(small_disk
   assert '\n' not in str(raised.value)
   keeper.end()
   assert STOPPING.phase == ''
-  again = Keeper(small_disk / 'unfinished', epochs=1, owner='a run')
+  again = Keeper(disk / 'unfinished', epochs=1, owner='a run')
   restored, about = again.begin('phase', tree)
   again.end()
   np.testing.assert_array_equal(restored['params'], tree['params'])

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -113,23 +112,10 @@ def test_a_killed_run_ends_with_the_same_bits(runs, whole, tmp_path, kills):
   assert not (workdir / 'unfinished').exists()
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-  """A file system of 400 kB, and how to make it larger."""
-  folder = tmp_path / 'disk'
-  folder.mkdir()
-  mount = ['mount', '-t', 'tmpfs', '-o', 'size=400k', 'tmpfs', str(folder)]
-  if shutil.which('mount') is None or subprocess.run(mount, capture_output=True).returncode:
-    pytest.skip('no right to mount a small file system')
-  larger = ['mount', '-o', 'remount,size=100m', str(folder)]
-  yield folder, lambda: subprocess.run(larger, check=True)
-  subprocess.run(['umount', str(folder)], check=True)
-
-
 def test_a_run_on_a_full_disk_ends_with_one_line_and_goes_on_where_there_is_room(
   runs, whole, small_disk
 ):
-  folder, enlarge = small_disk
+  folder, enlarge = small_disk(400)
   process = start(runs, folder / 'run')
   _, err = process.communicate(timeout=PATIENCE)
   assert process.returncode == 2, err

@@ -297,7 +297,8 @@ def test_cells_of_different_logs_are_refused(changes):
 
 def test_seeds_and_protocols_may_test_on_other_rows():
   other = {'origin': np.arange(ROWS) * 7 + 1, 'group': np.arange(ROWS)}
-  make_leaderboard([cell(), cell(seed=1, **other), cell(protocol='paper', **other)], 5)
+  board = make_leaderboard([cell(), cell(seed=1, **other), cell(protocol='paper', **other)], 5)
+  assert {table['protocol'] for table in board['tables']} == {'honest', 'paper'}
 
 
 def test_undefined_metrics_are_none_and_the_json_is_plain():

@@ -95,7 +95,7 @@ class Keeper:
     due = 0 < self._epochs <= self._since
     due |= 0 < self._seconds <= time.monotonic() - self._saved
     if self._manager is not None and (due or last or asked is not None):
-      self._save([np.asarray(leaf) for leaf in jax.tree.leaves(tree)], about)
+      self._save([np.array(leaf) for leaf in jax.tree.leaves(tree)], about)
       self._saved, self._since = time.monotonic(), 0
     if asked is not None:
       self.end()
