@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from logjax.arrays import load_arrays
+
 _RIVAL = 'rival_'
 
 
@@ -54,8 +56,12 @@ def save_scores(path: Path, scores: TestScores) -> None:
 
 
 def load_scores(path: Path) -> TestScores:
-  """Reads what `save_scores` wrote."""
-  with np.load(path, allow_pickle=False) as saved:
-    fields = {name: saved[name] for name in saved.files}
-  rivals = {name: fields.pop(name) for name in saved.files if name.startswith(_RIVAL)}
-  return TestScores(**fields, rivals={n.removeprefix(_RIVAL): s for n, s in rivals.items()})
+  """Reads what `save_scores` wrote.
+
+  Raises:
+    LogjaxError: when it is missing or damaged.
+  """
+  fields = TestScores._fields[:-1]
+  saved = load_arrays(path, fields)
+  rivals = {name.removeprefix(_RIVAL): saved[name] for name in saved if name.startswith(_RIVAL)}
+  return TestScores(*(saved[name] for name in fields), rivals)

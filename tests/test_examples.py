@@ -60,7 +60,7 @@ def make_logs(messages=MESSAGES, abnormal=ABNORMAL, time=None, labelled=True) ->
     schema_overrides={'time': pl.Int64},
   )
   empty = pl.DataFrame({'file': [], 'line': [], 'text': []})
-  return Logs(frame, ('some.log',), count, empty, {}, labelled)
+  return Logs(frame, ('some.log',), count, 0, empty, {}, labelled)
 
 
 def prepare_with(leaks=HONEST, logs=None, **changes):

@@ -85,13 +85,21 @@ def find_logs(archive: Archive, folder: Path, unpacked: Path) -> tuple[Path, ...
     Log files, plain or .gz, in the order in which they are read.
 
   Raises:
-    LogjaxError: when the folder holds none of `wanted_names`, or a damaged archive.
+    LogjaxError: when the folder cannot be looked into, or holds none of `wanted_names`, or a
+      damaged archive.
   """
   choices = [(folder / name, folder / f'{name}.gz') for name in archive.members]
-  files = [next(filter(Path.is_file, choice), None) for choice in choices]
-  found = tuple(file for file in files if file)
   packed = folder / archive.name
-  if len(found) < len(files) and packed.is_file():
+  try:
+    files = [next(filter(Path.is_file, choice), None) for choice in choices]
+    is_packed = packed.is_file()
+  except OSError as error:
+    raise LogjaxError(
+      f'data.manual_dir {str(folder)!r} cannot be looked into ({error.strerror}): check the path '
+      'and its permissions'
+    ) from error
+  found = tuple(file for file in files if file)
+  if len(found) < len(files) and is_packed:
     return _unpack(archive, packed, unpacked / f'{archive.name}-{fingerprint([packed])}')
   if not found:
     state = 'holds none of' if folder.is_dir() else 'is not a folder that holds one of'

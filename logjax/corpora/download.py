@@ -11,8 +11,10 @@ sum alone, so they are fetched here and handed to TFDS in a folder, as its `manu
 import contextlib
 import hashlib
 import http.client
+import lzma
 import os
 import shutil
+import struct
 import tarfile
 import tempfile
 import urllib.error
@@ -27,8 +29,32 @@ from logjax.errors import LogjaxError
 
 _CHUNK = 1 << 20
 
-# RuntimeError: a zip file that is encrypted or packed in a way that Python does not know.
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError)
+# RuntimeError: a zip file that is encrypted or packed in a way that Python does not know. The
+# others are what Python's readers meet in headers that were changed.
+_DAMAGE = (
+  zipfile.BadZipFile,
+  tarfile.TarError,
+  zlib.error,
+  lzma.LZMAError,
+  struct.error,
+  ArithmeticError,
+  EOFError,
+  LookupError,
+  OSError,
+  RuntimeError,
+  TypeError,
+  ValueError,
+)
+
+# Bytes that the header of a tar file's member may go on for: names and attributes.
+_HEADER_LIMIT = 1 << 18
+_LONG_HEADERS = (
+  tarfile.GNUTYPE_LONGNAME,
+  tarfile.GNUTYPE_LONGLINK,
+  tarfile.XHDTYPE,
+  tarfile.XGLTYPE,
+  tarfile.SOLARIS_XHDTYPE,
+)
 
 # Called with the bytes that have come and the bytes that are to come (0 where unknown).
 Progress = Callable[[int, int], None]
@@ -79,7 +105,7 @@ def fetch(
         )
     partial.chmod(0o644)
     partial.replace(target)
-  except (OSError, http.client.HTTPException) as error:
+  except (OSError, ValueError, http.client.HTTPException) as error:
     raise LogjaxError(
       f'cannot download {url}: {_reason(error)}; try again, or fetch {target.name} by other '
       'means and put it into data.manual_dir'
@@ -97,7 +123,7 @@ def _stream(
   md5, sha256, received = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
   request = urllib.request.Request(url, headers={'User-Agent': 'logjax'})
   with urllib.request.urlopen(request, timeout=timeout) as response:
-    announced = int(response.headers.get('Content-Length') or 0)
+    announced = _announced(response.headers.get('Content-Length'))
     while chunk := response.read(_CHUNK):
       file.write(chunk)
       md5.update(chunk)
@@ -105,9 +131,19 @@ def _stream(
       received += len(chunk)
       if progress:
         progress(received, announced or size)
+      if received - _CHUNK > (size or announced or received):  # else it goes on for ever
+        raise ConnectionError(f'more came than the {size or announced} bytes of the file')
   if received < announced:
     raise ConnectionError(f'the connection ended after {received} of {announced} bytes')
   return {'md5': md5.hexdigest(), 'sha256': sha256.hexdigest(), 'size': str(received)}
+
+
+def _announced(length: str | None) -> int:
+  """The bytes that a server says are to come; 0 where it does not say, or no number."""
+  try:
+    return int(length or 0)
+  except ValueError:
+    return 0
 
 
 def _reason(error: Exception) -> str:
@@ -132,8 +168,9 @@ def unpack(archive: Path, members: Sequence[str], folder: Path) -> tuple[Path, .
     Paths of the files, in the order of `members`.
 
   Raises:
-    LogjaxError: when the archive is damaged, lacks a wanted file or has it twice, or when a
-      name in it leads out of the archive. `folder` does not exist then.
+    LogjaxError: when the archive is damaged, lacks a wanted file or has it twice, when a name in
+      it leads out of the archive, or when a file would not fit on the disk. `folder` does not
+      exist then.
   """
   if folder.exists():
     return tuple(folder / name for name in members)
@@ -153,7 +190,7 @@ def unpack(archive: Path, members: Sequence[str], folder: Path) -> tuple[Path, .
 
 def _extract(archive: Path, members: Sequence[str], folder: Path) -> None:
   """Writes the wanted members into `folder`, under their last names."""
-  for name, opened in _entries(archive):
+  for name, size, opened in _entries(archive):
     path = PurePosixPath(name.replace('\\', '/'))
     if path.is_absolute() or '..' in path.parts:
       raise LogjaxError(f'{archive}: refused, its member {name!r} leads out of the archive')
@@ -161,12 +198,17 @@ def _extract(archive: Path, members: Sequence[str], folder: Path) -> None:
       continue
     if (folder / path.name).exists():
       raise LogjaxError(f'{archive}: refused, it holds {path.name} twice')
+    if size > (room := shutil.disk_usage(folder).free):
+      raise LogjaxError(
+        f'{archive}: refused, {path.name} would have {size:,} bytes and the disk of '
+        f'{folder.parent} has room for {room:,}: make room, or name another data.data_dir'
+      )
     with opened() as source, (folder / path.name).open('wb') as target:
       shutil.copyfileobj(source, target, _CHUNK)
 
 
-def _entries(archive: Path) -> Iterator[tuple[str, Callable[[], BinaryIO] | None]]:
-  """Yields the name of every member and how to open it (None unless a plain file).
+def _entries(archive: Path) -> Iterator[tuple[str, int, Callable[[], BinaryIO] | None]]:
+  """Yields the name of every member, its bytes and how to open it (None unless a plain file).
 
   A tar file is read once from front to end: going back in it would unpack it a second time.
   """
@@ -174,11 +216,25 @@ def _entries(archive: Path) -> Iterator[tuple[str, Callable[[], BinaryIO] | None
     with zipfile.ZipFile(archive) as file:
       for info in file.infolist():
         # Bound now: the caller opens a member before it asks for the next one.
-        yield info.filename, None if info.is_dir() else lambda info=info: file.open(info)
+        opened = None if info.is_dir() else lambda info=info: file.open(info)
+        yield info.filename, info.file_size, opened
   else:
-    with tarfile.open(archive, 'r|*') as file:
+    with tarfile.open(archive, 'r|*', tarinfo=_Member) as file:
       for info in file:
-        yield info.name, (lambda info=info: file.extractfile(info)) if info.isfile() else None
+        opened = (lambda info=info: file.extractfile(info)) if info.isfile() else None
+        yield info.name, info.size, opened
+        file.members.clear()  # else it keeps every member that it has met
+
+
+class _Member(tarfile.TarInfo):
+  """A member of a tar file, refused where it would take much memory to say what it is."""
+
+  @classmethod
+  def frombuf(cls, *args, **options) -> '_Member':
+    info = super().frombuf(*args, **options)
+    if info.type in _LONG_HEADERS and info.size > _HEADER_LIMIT:
+      raise tarfile.ReadError(f'the header of a member has {info.size:,} bytes')
+    return info
 
 
 @contextlib.contextmanager

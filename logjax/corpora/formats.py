@@ -5,7 +5,7 @@ when all of it matches; what does not fit is counted and kept beside what does.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,17 +14,18 @@ import polars as pl
 
 from logjax.corpora.fields import check_fields, microseconds, named_groups
 from logjax.corpora.labels import LineLabels
-from logjax.corpora.reading import Block
+from logjax.corpora.reading import CONTROLS, Block, file_name
+from logjax.corpora.shares import Parsed, join_shares
 from logjax.errors import LogjaxError
 
 MESSAGE_LIMIT = 65_536  # characters kept of a message
+_NAME_LIMIT = 1_000  # characters kept of a label and of a node
+REJECTED_LINES = 100_000  # kept of those that do not fit; the others are only counted
 _REJECTED_LIMIT = 200  # characters kept of a rejected line
 _SHOWN_LIMIT = 120  # characters shown of a rejected line
 
+_LIMITS = {'message': MESSAGE_LIMIT, 'label': _NAME_LIMIT, 'node': _NAME_LIMIT}
 _COLUMNS = ('message', 'abnormal', 'label', 'time', 'node', 'file', 'line')
-
-_CONTROLS = {chr(code): f'\\x{code:02x}' for code in (*range(32), *range(127, 160))}
-_CONTROLS |= {'\t': '\\t', '\r': '\\r', '\n': '\\n'}
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class LogFormat:
   Attributes:
     name: what the format is called in configs and messages.
     pattern: a regular expression that a line must match from its first to its last character. The
-      group `message` is required; `label`, `time` and `node` are optional.
+      group `message` is required; `label`, `time` and `node` are optional. Polars' engine runs it,
+      which never backtracks: `(a+)+$` takes no longer than in proportion to the line.
     time_format: 'epoch' for seconds since 1970, a format of chrono (almost that of strptime), or ''
       when there is no time.
     normal_label: the value of the group `label` that marks a normal line.
@@ -137,18 +139,21 @@ class Logs:
       category, null where normal or unknown), time Int64 (microseconds since 1970 UTC, null where
       unknown), node String (null where unknown), file Int32 (index into `files`), line Int64
       (1-based).
-    files: the files as they were named, in reading order.
+    files: the names of the files in reading order, as `file_name` shows them.
     lines: all lines read, rejected and empty ones included.
-    rejected: file, line and text (its first 200 characters) of the lines that do not fit.
+    unfit: how many lines do not fit, so that N + unfit + notes['empty'] is `lines`.
+    rejected: file, line and text (its first 200 characters) of those that do not fit, the first
+      100,000 of them.
     notes: how many lines are 'empty', 'undecodable' (not UTF-8), 'nul' (hold NUL bytes), 'crlf'
-      (end with a carriage return), 'cut' (message longer than 65,536 characters) or 'untimed' (time
-      not readable), and how many of the files are 'empty_files'.
+      (end with a carriage return), 'cut' (message longer than 65,536 characters, label or node
+      than 1,000) or 'untimed' (time not readable), and how many of the files are 'empty_files'.
     labelled: False when nothing says which lines are abnormal; all count as normal then.
   """
 
   frame: pl.DataFrame
   files: tuple[str, ...]
   lines: int
+  unfit: int
   rejected: pl.DataFrame
   notes: dict[str, int]
   labelled: bool
@@ -161,6 +166,7 @@ def parse_blocks(
   labels: LineLabels,
   max_rejected: float,
   limit: int = 0,
+  gather: Callable[[bytes], list[bytes]] | None = None,
 ) -> Logs:
   """Parses blocks of lines; keeps what fits, and the number and text of what does not.
 
@@ -170,39 +176,55 @@ def parse_blocks(
     labels: what makes a line abnormal.
     max_rejected: the largest share of the lines that are not empty which may not fit, 0 to 1.
     limit: stop after so many lines; 0 reads all.
+    gather: returns what each of several processes gives, where the blocks are a share of the lines
+      and others parse the rest; all return all lines then.
 
   Raises:
     LogjaxError: when there is no line at all, when none fits, and when more than `max_rejected` do
       not fit. All lines are read before, so that the share is the true one, and the error carries
-      those that do not fit, for `write_rejected_lines`.
+      the first 100,000 that do not fit, for `write_rejected_lines`.
   """
-  files: dict[str, int] = {}
-  kept, rejected = [], []
-  notes: Counter[str] = Counter()
-  lines = 0
-  for block in _first_lines(blocks, limit) if limit else blocks:
-    file = files.setdefault(block.file, len(files))
-    fit, unfit, counts = _parse_block(block, file, log_format, labels)
-    kept.append(fit)
-    rejected.append(unfit)
-    notes.update(counts)
-    lines += len(block.lines)
-  if lines == notes['empty']:
+  parsed = _parse(_first_lines(blocks, limit) if limit else blocks, log_format, labels)
+  if gather is not None:
+    parsed = join_shares(parsed, gather)
+  lines, notes = sum(parsed.lines.values()), parsed.notes
+  if lines == notes.get('empty', 0):
     empty = f'{lines} empty lines and nothing else' if lines else 'nothing at all'
-    raise LogjaxError(f'{", ".join(files) or "no file"}: holds {empty}: check --config.data.path')
+    names = ', '.join(map(file_name, parsed.lines)) or 'no file'
+    raise LogjaxError(f'{names}: holds {empty}: check --config.data.path')
   logs = Logs(
-    frame=pl.concat(kept),
-    files=tuple(files),
+    frame=parsed.frame,
+    files=tuple(map(file_name, parsed.lines)),
     lines=lines,
-    rejected=pl.concat(rejected),
-    notes=dict(notes),
+    unfit=parsed.unfit,
+    rejected=parsed.rejected.head(REJECTED_LINES),
+    notes=notes,
     labelled=labels.kind != 'column' or 'label' in log_format.groups,
   )
-  share = logs.rejected.height / (lines - notes['empty'])
+  share = logs.unfit / (lines - notes['empty'])
   if share > max_rejected or not logs.frame.height:
     complaint = _complaint(logs, log_format, share, max_rejected)
     raise LogjaxError(complaint, rejected=_with_file_names(logs))
   return logs
+
+
+def _parse(blocks: Iterable[Block], log_format: LogFormat, labels: LineLabels) -> Parsed:
+  """Parses blocks one by one."""
+  fit, unfit, _ = _parse_block(Block('', 1, []), 0, log_format, labels)
+  kept, rejected = [fit], [unfit]  # there may be no block at all
+  notes, lines = Counter[str](), Counter[str]()
+  files: dict[str, int] = {}
+  unfit_lines = 0
+  for block in blocks:
+    file = files.setdefault(block.file, len(files))
+    fit, unfit, counts = _parse_block(block, file, log_format, labels)
+    kept.append(fit)
+    # With the wrong format none of the lines fits, and there may be more than the memory can hold.
+    rejected.append(unfit.head(max(0, REJECTED_LINES - unfit_lines)))
+    unfit_lines += unfit.height
+    notes.update(counts)
+    lines[block.file] += len(block.lines)
+  return Parsed(pl.concat(kept), pl.concat(rejected), dict(lines), unfit_lines, dict(notes))
 
 
 def _first_lines(blocks: Iterable[Block], limit: int) -> Iterator[Block]:
@@ -236,19 +258,23 @@ def _parse_block(
   fit = rows.filter(full & pl.col('message').is_not_null())
   unfit = rows.filter(full & pl.col('message').is_null())
   kept = _columns(fit, block.file, log_format, labels)
-  counts['cut'] = (fit['message'].str.len_chars() > MESSAGE_LIMIT).sum()
+  limits = {name: limit for name, limit in _LIMITS.items() if name in fit.columns}
+  too_long = [pl.col(name).str.len_chars() > limit for name, limit in limits.items()]
+  counts['cut'] = fit.select(pl.any_horizontal(too_long).sum()).item()
   counts['untimed'] = kept['time'].null_count() if log_format.time_format else 0
-  return kept, unfit.select('file', 'line', text.str.head(_REJECTED_LIMIT)), counts
+  return kept, unfit.select('file', 'line', _begin(text, _REJECTED_LIMIT)), counts
 
 
 def _columns(
   fit: pl.DataFrame, file: str, log_format: LogFormat, labels: LineLabels
 ) -> pl.DataFrame:
   """The columns of `Logs.frame` from the groups of the lines that fit."""
-  columns = [pl.col('message').str.head(MESSAGE_LIMIT)]
+  columns = [_begin(pl.col('message'), MESSAGE_LIMIT)]
+  if 'node' in fit.columns:
+    columns.append(_begin(pl.col('node'), _NAME_LIMIT))
   if 'label' in fit.columns:
     label = pl.col('label')
-    columns.append(pl.when(label != log_format.normal_label).then(label))
+    columns.append(pl.when(label != log_format.normal_label).then(_begin(label, _NAME_LIMIT)))
   if 'time' in fit.columns:
     columns.append(microseconds(log_format.time_format))
   fit = fit.with_columns(columns)
@@ -257,6 +283,11 @@ def _columns(
   return fit.with_columns(
     pl.lit(None, dtype).alias(name) for name, dtype in absent.items() if name not in fit.columns
   ).select(_COLUMNS)
+
+
+def _begin(text: pl.Expr, limit: int) -> pl.Expr:
+  """The first characters of texts, copied: a part of a text in Polars keeps all of it in memory."""
+  return text.str.head(limit) + ''
 
 
 def _complaint(logs: Logs, log_format: LogFormat, share: float, max_rejected: float) -> str:
@@ -270,7 +301,7 @@ def _complaint(logs: Logs, log_format: LogFormat, share: float, max_rejected: fl
   ]
   advice = f'{fitting[0]} fits them' if fitting else ', '.join(FORMATS)
   lines = [
-    f'{logs.rejected.height:,} of {logs.rejected.height + logs.frame.height:,} lines '
+    f'{logs.unfit:,} of {logs.unfit + logs.frame.height:,} lines '
     f'({100 * share:.3g} %) do not fit the format {log_format.name}, and data.max_rejected allows '
     f'{100 * max_rejected:.3g} %: choose the format with --config.data.corpus ({advice}), describe '
     'the lines in --config.data.pattern, or allow more with --config.data.max_rejected',
@@ -308,4 +339,4 @@ def _with_file_names(logs: Logs) -> pl.DataFrame:
 
 def _visible(text: pl.Expr) -> pl.Expr:
   """Text with control characters as escapes: a terminal must not obey what a log holds."""
-  return text.str.replace_many(_CONTROLS)
+  return text.str.replace_many(CONTROLS)

@@ -6,6 +6,7 @@ from pathlib import Path, PurePath
 
 import polars as pl
 
+from logjax.corpora.reading import CONTROLS, file_name
 from logjax.errors import LogjaxError
 
 # The four instances of OpenStack with an injected fault, as published with the corpus.
@@ -25,6 +26,7 @@ _NAME_PATTERNS = {
   'blocks': 'blk_-?[0-9]+',
 }
 _KINDS = ('column', 'instance', 'blocks', 'file')
+_HEADER_LIMIT = 10_000  # bytes in which the first line of a label file must name its columns
 
 
 @dataclass(frozen=True)
@@ -78,20 +80,39 @@ def read_abnormal_blocks(path: Path) -> frozenset[str]:
   """Reads the abnormal blocks from HDFS's `anomaly_label.csv` (columns BlockId and Label).
 
   Raises:
-    LogjaxError: for a file that cannot be read, lacks a column, or labels a block other than
-      Normal or Anomaly.
+    LogjaxError: for a file that cannot be read, lacks a column, has a row without a block, or
+      labels a block other than Normal or Anomaly.
   """
+  name = file_name(path)
   try:
-    frame = pl.read_csv(path, columns=['BlockId', 'Label'], infer_schema=False)
+    _check_header(path)
+    frame = pl.read_csv(path, columns=['BlockId', 'Label'], infer_schema=False, glob=False)
   except (OSError, pl.exceptions.PolarsError) as error:
+    reason = str(error).partition('\n')[0]
     raise LogjaxError(
-      f'{path}: cannot be read as a CSV file with the columns BlockId and Label '
-      f'({str(error).splitlines()[0]})'
+      f'{name}: cannot be read as a CSV file with the columns BlockId and Label ({_shown(reason)})'
     ) from error
   others = frame.filter(~pl.col('Label').is_in(['Normal', 'Anomaly']).fill_null(False))
   if others.height:
     raise LogjaxError(
-      f'{path}: block {others["BlockId"][0]} is labelled {others["Label"][0]!r}: '
+      f'{name}: block {_shown(others["BlockId"][0])} is labelled {_shown(others["Label"][0])!r}: '
       'Label must be Normal or Anomaly'
     )
+  if frame['BlockId'].null_count():
+    row = frame['BlockId'].is_null().arg_max() + 1
+    raise LogjaxError(f'{name}: row {row} names no block: BlockId must be filled in every row')
   return frozenset(frame.filter(pl.col('Label') == 'Anomaly')['BlockId'])
+
+
+def _check_header(path: Path) -> None:
+  """Looks at a first few bytes: all of a pipe, a device or a packed file might be endless."""
+  if not path.is_file():
+    raise OSError('it is not a file')
+  with path.open('rb') as file:
+    if b'BlockId' not in file.read(_HEADER_LIMIT).partition(b'\n')[0]:
+      raise OSError('its first line does not name BlockId')
+
+
+def _shown(text: str | None) -> str | None:
+  """The begin of a text, control characters as escapes."""
+  return text and text[:100].translate(str.maketrans(CONTROLS))

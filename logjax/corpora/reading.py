@@ -6,6 +6,7 @@ is judged here: which lines fit a format, and what is odd about them, is for `fo
 
 import codecs
 import gzip
+import os
 import re
 import zlib
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,10 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from logjax.errors import LogjaxError
+
+# What a terminal would obey, as escapes.
+CONTROLS = {chr(code): f'\\x{code:02x}' for code in (*range(32), *range(127, 160))}
+CONTROLS |= {'\t': '\\t', '\r': '\\r', '\n': '\\n'}
 
 # Bytes read (unpacked) at a time, and what is kept of a line that is still open at a chunk's end.
 CHUNK_BYTES = 16 * 2**20
@@ -30,6 +35,14 @@ _NOT_LINES = {
   'packed with zstd': re.compile(rb'\x28\xb5\x2f\xfd'),
   'a tar archive': re.compile(rb'.{257}ustar', re.DOTALL),
   'UTF-16 text': re.compile(rb'\xff\xfe|\xfe\xff'),
+  'packed with gzip twice': re.compile(_GZIP_MAGIC),  # once is unpacked by now
+}
+
+# To open or to read one of these may take for ever, and a run that goes on reads its log again.
+_NO_FILES = {
+  'a named pipe': Path.is_fifo,
+  'a socket': Path.is_socket,
+  'a device': lambda path: path.is_char_device() or path.is_block_device(),
 }
 
 
@@ -46,15 +59,37 @@ class Block(NamedTuple):
   lines: list[str]
 
 
-def read_blocks(paths: Sequence[Path], lines_per_block: int = 65_536) -> Iterator[Block]:
+class Share(NamedTuple):
+  """Which part of every file is read, of how many equal ones; the first part is number 0.
+
+  A line belongs to the part in which it begins. A gzip file, which cannot be entered in its middle,
+  belongs to the first part.
+  """
+
+  part: int
+  parts: int
+
+  def bytes_of(self, size: int) -> tuple[int, int]:
+    """Where the part of a file of `size` bytes begins and ends."""
+    return -(-size * self.part // self.parts), -(-size * (self.part + 1) // self.parts)
+
+
+WHOLE = Share(0, 1)
+
+
+def read_blocks(
+  paths: Sequence[Path], lines_per_block: int = 65_536, share: Share = WHOLE
+) -> Iterator[Block]:
   """Reads log files one after the other, lazily and in bounded memory.
 
   Args:
     paths: plain or gzip files, told apart by their first bytes and not by their names.
     lines_per_block: the most lines a block may have. Blocks that end a chunk have fewer.
+    share: which part of every file to read; lines are counted from its beginning then.
 
   Yields:
-    Blocks in the order of the files and of their lines. All lines before a damage are yielded
+    Blocks in the order of the files and of their lines; at least one of every file in the first
+    part. All lines before a damage are yielded
     before the damage is raised. Of a line longer than 16 MiB the middle may be missing.
 
   Raises:
@@ -62,14 +97,28 @@ def read_blocks(paths: Sequence[Path], lines_per_block: int = 65_536) -> Iterato
       line that could be unpacked), and for files that hold no lines of text at all.
   """
   for path in paths:
-    yield from _read_file(Path(path), lines_per_block)
+    yield from _read_file(Path(path), lines_per_block, share)
 
 
-def _read_file(path: Path, lines_per_block: int) -> Iterator[Block]:
+def file_name(path: Path | str) -> str:
+  """The name of a file as text of one line, which may hold any bytes but one.
+
+  Bytes that are not UTF-8 become U+FFFD and control characters escapes, as a name comes from
+  whoever may write into a folder.
+  """
+  return os.fsencode(path).decode('utf-8', errors='replace').translate(str.maketrans(CONTROLS))
+
+
+def _read_file(path: Path, lines_per_block: int, share: Share) -> Iterator[Block]:
   """Yields the blocks of one file, and turns what can go wrong on the way into a LogjaxError."""
-  first_line = 1
+  first_line, name = 1, file_name(path)
   try:
-    for text in _whole_lines(_chunks(path)):
+    for kind, is_kind in _NO_FILES.items():
+      if is_kind(path):
+        raise LogjaxError(
+          f'{name}: is {kind}, and only files are read: write its lines to one and name that'
+        )
+    for text in _whole_lines(_chunks(path, share)):
       # Not splitlines(): it also splits at form feeds, U+2028 and others that a line may hold.
       lines = text.decode('utf-8', errors='replace').split('\n')
       for start in range(0, len(lines), lines_per_block):
@@ -78,20 +127,20 @@ def _read_file(path: Path, lines_per_block: int) -> Iterator[Block]:
         first_line += len(block.lines)
   except _GZIP_DAMAGE as error:  # before OSError, of which BadGzipFile is one
     raise LogjaxError(
-      f'{path}: the gzip file is cut short or damaged after line {first_line - 1} '
+      f'{name}: the gzip file is cut short or damaged after line {first_line - 1} '
       f'({_in_one_line(error)}): get the file again, or unpack what is left of it with gzip -dc'
     ) from error
   except IsADirectoryError as error:
     raise LogjaxError(
-      f'{path}: is a directory: name the files in it, for example {path}/*.log'
+      f'{name}: is a directory: name the files in it, for example {name}/*.log'
     ) from error
   except FileNotFoundError as error:
-    raise LogjaxError(f'{path}: there is no such file: check --config.data.path') from error
+    raise LogjaxError(f'{name}: there is no such file: check --config.data.path') from error
   except OSError as error:
     raise LogjaxError(
-      f'{path}: cannot be read ({error.strerror}): check the path and its permissions'
+      f'{name}: cannot be read ({error.strerror}): check the path and its permissions'
     ) from error
-  if first_line == 1:
+  if first_line == 1 and share.part == 0:
     yield Block(str(path), 1, [])
 
 
@@ -109,24 +158,55 @@ def _whole_lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
     yield rest
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
-  """Yields the unpacked bytes of a file, CHUNK_BYTES or a little more at a time."""
+def _chunks(path: Path, share: Share) -> Iterator[bytes]:
+  """Yields the unpacked bytes of a file's part, CHUNK_BYTES or a little more at a time."""
   with path.open('rb') as raw:
     packed = raw.peek(len(_GZIP_MAGIC)).startswith(_GZIP_MAGIC)
+    if share.part > 0:
+      # What the file is was seen, and said if need be, by whoever reads the first part.
+      yield from () if packed else _fill_chunks(_Part(raw, share))
+      return
     # GzipFile and not zlib itself, because a gzip file may have several members.
-    chunks = _fill_chunks(gzip.GzipFile(fileobj=raw) if packed else raw)
+    stream = gzip.GzipFile(fileobj=raw) if packed else _Part(raw, share)
+    chunks = _fill_chunks(stream)
     first = next(chunks, b'')
     for kind, magic in _NOT_LINES.items():
       if magic.match(first):
         raise LogjaxError(
-          f'{path}: is {kind}, and only plain UTF-8 text and gzip files are read: '
+          f'{file_name(path)}: is {kind}, and only plain UTF-8 text and gzip files are read: '
           'convert or unpack it first'
         )
     yield first.removeprefix(codecs.BOM_UTF8)
     yield from chunks
 
 
-def _fill_chunks(stream: BinaryIO) -> Iterator[bytes]:
+class _Part:
+  """The bytes of all lines that begin in a part of a file."""
+
+  def __init__(self, raw: BinaryIO, share: Share):
+    self._raw = raw
+    begin, self._end = share.bytes_of(os.fstat(raw.fileno()).st_size)
+    if share.part == share.parts - 1:
+      self._end = None  # a log may grow while it is read
+    self._inside = False  # whether what was read last ended within a line
+    if begin:
+      raw.seek(begin - 1)
+      while (piece := raw.readline(_PIECE_BYTES)) and not piece.endswith(b'\n'):
+        pass
+
+  def read1(self, size: int) -> bytes:
+    """Returns some of the bytes; none at the end."""
+    if self._end is None:
+      return self._raw.read1(size)
+    left = self._end - self._raw.tell()
+    if left <= 0 and not self._inside:
+      return b''
+    piece = self._raw.read1(min(size, left)) if left > 0 else self._raw.readline(size)
+    self._inside = not piece.endswith(b'\n')
+    return piece
+
+
+def _fill_chunks(stream: BinaryIO | _Part) -> Iterator[bytes]:
   """Collects pieces into chunks. What was unpacked before a damage comes before its exception."""
   pieces: list[bytes] = []
   size = 0

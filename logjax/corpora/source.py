@@ -19,9 +19,10 @@ from logjax.corpora.builders import prepared_blocks
 from logjax.corpora.download import Progress, new_folder
 from logjax.corpora.formats import FORMATS, LogFormat, Logs, own_format, parse_blocks
 from logjax.corpora.labels import OPENSTACK_ABNORMAL_INSTANCES, LineLabels, read_abnormal_blocks
-from logjax.corpora.reading import Block, read_blocks
+from logjax.corpora.reading import WHOLE, Block, Share, file_name, read_blocks
 from logjax.corpora.simulate import ABNORMAL_SHARE, VERSION, simulate
 from logjax.errors import LogjaxError
+from logjax.hosts import HOSTS
 
 CORPORA = (*FORMATS, 'own')
 
@@ -39,7 +40,7 @@ class Corpus:
   Attributes:
     name: of the corpus, one of `CORPORA`.
     origin: 'file', 'manual', 'download' or 'simulated'.
-    paths: the log files, in the order in which they were read.
+    paths: the log files as `file_name` shows them, in the order in which they were read.
     logs: what is in them.
   """
 
@@ -81,8 +82,9 @@ def open_corpus(
     labels=_line_labels(data, paths[0].parent),
     max_rejected=data.max_rejected,
     limit=data.limit_lines,
+    gather=HOSTS.gather if _is_shared(data) else None,
   )
-  return Corpus(data.corpus, origin, tuple(map(str, paths)), logs)
+  return Corpus(data.corpus, origin, tuple(map(file_name, paths)), logs)
 
 
 def _log_format(data: ConfigDict) -> LogFormat:
@@ -104,7 +106,7 @@ def _locate(
   """Returns the origin, the log files and their blocks."""
   if data.path:
     paths = find_paths(data.path)
-    return 'file', paths, read_blocks(paths)
+    return 'file', paths, read_blocks(paths, share=_share(data))
   if data.corpus not in ARCHIVES:
     raise LogjaxError(
       f'data.corpus {data.corpus!r} needs log files: name them in --config.data.path'
@@ -119,7 +121,20 @@ def _locate(
     paths = download_logs(archive, data_dir / 'downloads', base=address, progress=progress)
     return 'download', paths, prepared_blocks(data.corpus, paths, data_dir)
   paths = _simulated(data.corpus, data.simulated_lines, seed, cache_dir / 'simulated')
-  return 'simulated', paths, read_blocks(paths)
+  return 'simulated', paths, read_blocks(paths, share=_share(data))
+
+
+def _is_shared(data: ConfigDict) -> bool:
+  """Whether each of several processes reads a part of the lines.
+
+  Not of a prepared corpus, which was read as a whole before, nor of the first lines of a log.
+  """
+  prepared = not data.path and (data.manual_dir or data.download)
+  return HOSTS.several and not prepared and not data.limit_lines
+
+
+def _share(data: ConfigDict) -> Share:
+  return Share(HOSTS.place.process, HOSTS.place.processes) if _is_shared(data) else WHOLE
 
 
 def find_paths(text: str) -> tuple[Path, ...]:
@@ -129,16 +144,23 @@ def find_paths(text: str) -> tuple[Path, ...]:
   home folder.
 
   Raises:
-    LogjaxError: for a path or glob that matches nothing, or that starts with an unknown home.
+    LogjaxError: for a path or glob that matches nothing or cannot be looked up, or that starts
+      with an unknown home.
   """
   found: list[Path] = []
   for entry in filter(None, (part.strip() for part in text.split(','))):
     path = _expanded(entry, 'data.path')
-    if path.exists():
-      found.append(path)
-      continue
-    matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
-    files = [match for match in matches if match.is_file()]
+    try:
+      if path.exists():
+        found.append(path)
+        continue
+      matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
+      files = [match for match in matches if match.is_file()]
+    except (OSError, ValueError) as error:  # too long a name, a folder that is locked, a NUL
+      reason = getattr(error, 'strerror', None) or error
+      raise LogjaxError(
+        f'data.path {entry!r} cannot be looked up ({reason}): check the path and its permissions'
+      ) from error
     if not files:
       raise LogjaxError(
         f'data.path {entry!r} matches no file; paths start at the working directory {Path.cwd()}'

@@ -1,0 +1,102 @@
+"""Logs that several processes read together: every line once, in its place, with its number."""
+
+import gzip
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from logjax.corpora.formats import FORMATS, Logs, parse_blocks
+from logjax.corpora.labels import LineLabels
+from logjax.corpora.reading import Share, read_blocks
+from logjax.errors import LogjaxError
+
+LABELS = LineLabels('column', frozenset())
+LINE = (
+  '{label} 1117838570 2005.06.03 node 2005-06-03-15.42.50.363779 node RAS KERNEL INFO message {n}'
+)
+
+
+def lines_of(paths, share: Share, size: int = 65_536) -> list[str]:
+  return [line for block in read_blocks(paths, size, share) for line in block.lines]
+
+
+def parse_together(paths, parts: int) -> list[Logs]:
+  """What each of several processes ends with, the exchange done by hand."""
+  packed = [_packed(paths, Share(part, parts)) for part in range(parts)]
+  return [_parse(paths, Share(part, parts), lambda _: packed) for part in range(parts)]
+
+
+class Gave(Exception):
+  """What a process gave the others."""
+
+
+def _parse(paths, share: Share, gather, max_rejected: float = 0.9) -> Logs:
+  blocks = read_blocks(paths, share=share)
+  return parse_blocks(
+    blocks, FORMATS['bgl'], labels=LABELS, max_rejected=max_rejected, gather=gather
+  )
+
+
+def _packed(paths, share: Share) -> bytes:
+  def give(data: bytes):
+    raise Gave(data)
+
+  with pytest.raises(Gave) as given:
+    _parse(paths, share, give)
+  return given.value.args[0]
+
+
+def assert_same(ours: Logs, theirs: Logs) -> None:
+  assert ours.frame.equals(theirs.frame)
+  assert ours.rejected.equals(theirs.rejected)
+  assert (ours.files, ours.lines, ours.unfit) == (theirs.files, theirs.lines, theirs.unfit)
+  assert (ours.notes, ours.labelled) == (theirs.notes, theirs.labelled)
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.binary(max_size=60), parts=st.integers(1, 7))
+def test_the_shares_of_a_file_make_the_file(tmp_path_factory, data, parts):
+  path = tmp_path_factory.mktemp('shares') / 'log'
+  data = data.replace(b'\x1f\x8b', b'').replace(b'\xff\xfe', b'').replace(b'\xfe\xff', b'')
+  path.write_bytes(data)
+  shares = [lines_of([path], Share(part, parts)) for part in range(parts)]
+  assert sum(shares, []) == lines_of([path], Share(0, 1))
+
+
+def test_a_line_that_spans_shares_is_read_by_the_one_in_which_it_begins(tmp_path):
+  path = tmp_path / 'log'
+  path.write_text('short\n' + 'x' * 1_000_000 + '\nend')
+  assert [lines_of([path], Share(part, 4)) for part in range(4)] == [
+    ['short', 'x' * 1_000_000],
+    [],
+    [],
+    ['end'],
+  ]
+
+
+@pytest.mark.parametrize('parts', [1, 2, 3, 8])
+def test_together_they_parse_what_one_parses(tmp_path, parts):
+  paths = [tmp_path / name for name in ('a.log', 'b.log', 'c.log.gz', 'empty.log')]
+  lines = [LINE.format(label='-' if n % 3 else 'KERNDTLB', n=n) for n in range(57)]
+  lines[10], lines[20], lines[30] = 'does not fit', '', lines[30] + '\r'
+  paths[0].write_text('\n'.join(lines[:40]))
+  paths[1].write_text('\n'.join(lines[40:50]) + '\n')
+  paths[2].write_bytes(gzip.compress('\n'.join(lines[50:]).encode()))
+  paths[3].write_bytes(b'')
+  alone = _parse(paths, Share(0, 1), None)
+  assert alone.lines == 57 and alone.unfit == 1 and alone.notes['empty_files'] == 1
+  for together in parse_together(paths, parts):
+    assert_same(together, alone)
+
+
+def test_a_mistake_is_told_of_all_lines_by_all(tmp_path):
+  path = tmp_path / 'log'
+  path.write_text('no\n' * 5 + LINE.format(label='-', n=1) + '\n')
+  packed = [_packed([path], Share(part, 2)) for part in range(2)]
+  for part in range(2):
+    with pytest.raises(LogjaxError, match='5 of 6 lines') as error:
+      _parse([path], Share(part, 2), lambda _: packed, max_rejected=0.1)
+    assert isinstance(error.value.rejected, pl.DataFrame)
+    assert error.value.rejected['line'].to_list() == [1, 2, 3, 4, 5]
