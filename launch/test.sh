@@ -6,4 +6,5 @@ set -euo pipefail
 # shellcheck source=launch/setup.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 cd "$root"
-exec "$python" -m pytest "$@"
+# A process a core, which takes whole files: those share what their tests made.
+exec "$python" -m pytest --numprocesses=auto --dist=loadfile "$@"

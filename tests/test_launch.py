@@ -208,7 +208,8 @@ def test_quickstart_gives_its_own_flags_only_where_the_user_gave_none(machine, f
 
 def test_arguments_of_test_sh_reach_pytest(machine):
   assert machine.run('-k', 'two words', script='test.sh').returncode == 0
-  assert machine.calls()[-1] == '-m pytest -k two words'
+  call = machine.calls()[-1]
+  assert call.startswith('-m pytest ') and call.endswith(' -k two words')
 
 
 def test_tests_see_four_devices():

@@ -9,10 +9,13 @@
   devices               how many the call was divided among
   share_equal_prefixes  whether equal prefixes shared their rollouts; null where there are none
   seconds, best         median and least time of a call over the timed blocks
+  cpu_seconds           median of the time that processor cores worked in a call, of all threads
   tokens_per_second     useful ones: those that equation 4 needs and no others
   rows_per_second       sentences drawn, rewarded or learned
   peak_memory_mb        most memory (10^6 bytes) while it was called; null where that is unknown
   share_of_floor        the time of what cannot be avoided (floor.py) divided by `seconds`
+
+With `config.benchmark.weak_scaling` it measures that instead: scaling.py has its further fields.
 
 On a CPU memory is that of the whole process. Of an accelerator only the highest use since the
 process began is known, so there it is told for a call that used more than all calls before it.
@@ -30,7 +33,7 @@ import ml_collections
 import rich.console
 import rich.table
 
-from logjax.benchmarks import calls
+from logjax.benchmarks import calls, scaling
 from logjax.benchmarks.measuring import measure
 from logjax.benchmarks.workload import Workload, create_state, real, synthetic
 from logjax.corpora.formats import FORMATS
@@ -70,8 +73,11 @@ def run(config: ml_collections.ConfigDict) -> Iterator[dict[str, Any]]:
   """
   check(config)
   settings = config.benchmark
+  if settings.weak_scaling:
+    yield from scaling.run(config)
+    return
   sizes = calls.Sizes(config.seqgan.batch, settings.sentences, settings.mle_rows)
-  most = choose_devices(math.gcd(sizes.batch, sizes.sentences), config.devices)
+  most = choose_devices(config.devices, dividing=math.gcd(sizes.batch, sizes.sentences))
   key = jax.random.fold_in(jax.random.key(config.seed), 2)
   for workload in _workloads(config, most):
     for about, model, state in _cases(config, workload):
@@ -165,11 +171,17 @@ def print_table(lines: Sequence[dict[str, Any]], file: IO[str] | None = None) ->
     lines: of `run`.
     file: where to; None for standard error, since the lines themselves are for standard output.
   """
-  table = rich.table.Table(title=jax.devices()[0].device_kind, title_justify='left')
-  for column in _COLUMNS:
+  title, columns = jax.devices()[0].device_kind, _COLUMNS
+  if any('efficiency' in line for line in lines):
+    columns = {name: field for name, field in _COLUMNS.items() if name != 'of floor'}
+    columns |= {'efficiency': 'efficiency', 'overhead': 'overhead'}
+    if cores := lines[0]['cores']:
+      title += f': simulated devices on {cores} cores, which show overhead, not speed'
+  table = rich.table.Table(title=title, title_justify='left')
+  for column in columns:
     table.add_column(column, justify='left' if column in _WORDS else 'right')
   for line in lines:
-    table.add_row(*(_cell(line[field]) for field in _COLUMNS.values()))
+    table.add_row(*(_cell(line[field]) for field in columns.values()))
   # Wide enough for all columns: a terminal wraps what it cannot show, and rich would cut words.
   console = rich.console.Console(
     file=file or sys.stderr, width=200, highlight=False, markup=False, emoji=False
@@ -186,6 +198,7 @@ _COLUMNS = {
   'devices': 'devices',
   'seconds': 'seconds',
   'best': 'best',
+  'CPU s': 'cpu_seconds',
   'tokens/s': 'tokens_per_second',
   'rows/s': 'rows_per_second',
   'MB': 'peak_memory_mb',
