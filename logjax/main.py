@@ -8,13 +8,16 @@ import os
 import shutil
 import signal
 import sys
+import traceback
 from pathlib import Path
+from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from logjax.command_line import cache_folder, command, parse, use_all_cores
 from logjax.errors import LogjaxError, is_full, quiet_threads
+from logjax.hosts import HOSTS, Place, find_place
 from logjax.stopping import STOPPING, Stopped
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Configuration file.', lock_config=True)
@@ -33,41 +36,63 @@ _MODE = flags.DEFINE_enum(
 _COUNT = flags.DEFINE_integer('count', 20, 'Lines that --mode=generate prints.', lower_bound=1)
 
 
+_COORDINATOR = flags.DEFINE_string(
+  'coordinator', None, 'HOST:PORT of process 0, when several processes do one run together.'
+)
+_PROCESSES = flags.DEFINE_integer('processes', None, 'How many they are.', lower_bound=1)
+_PROCESS = flags.DEFINE_integer('process', None, 'Which this one is, from 0.', lower_bound=0)
+
+
 def main(argv: list[str]) -> None:
-  """Runs the mode that the flags name."""
+  """Runs the mode that the flags name, alone or together with other processes."""
   del argv  # parse() has seen that it is empty.
   logging.set_verbosity(logging.FATAL)  # Orbax and JAX tell at length what is told in one line
+  place = find_place(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, os.environ)
   if 'benchmark' in _CONFIG.value or _MODE.value == 'benchmark':
+    check_alone(place)
     run_benchmark()
-  elif _WORKDIR.value is None:
+    return
+  if _WORKDIR.value is None:
     raise LogjaxError('--workdir must have a value: the folder for checkpoints, results and report')
-  elif 'oracle' in _CONFIG.value:
-    run_oracle()
-  elif _MODE.value == 'ladder':
-    run_ladder()
-  elif _MODE.value == 'compare':
-    run_compare()
-  else:
-    run_experiment()
+  if _MODE.value in ('evaluate', 'generate'):
+    check_alone(place)
+  with HOSTS.joined(place), HOSTS.workdir(Path(_WORKDIR.value)) as workdir:
+    if 'oracle' in _CONFIG.value:
+      run_oracle(workdir)
+    elif _MODE.value == 'ladder':
+      run_ladder(workdir)
+    elif _MODE.value == 'compare':
+      run_compare(workdir)
+    else:
+      run_experiment(workdir)
 
 
-def run_ladder() -> None:
+def check_alone(place: Place | None) -> None:
+  """Refuses a mode that several processes do not share."""
+  if place is not None:
+    raise LogjaxError(
+      f'--mode={_MODE.value} is for one process: leave out --coordinator, --processes and --process'
+    )
+
+
+def run_ladder(workdir: Path) -> None:
   """Takes one leak away after the other."""
   from logjax import ladder
   from logjax.evaluation.terminal import print_ladder
 
-  workdir = Path(_WORKDIR.value)
-  print_ladder(ladder.run(_CONFIG.value, workdir, cache_folder(), command('python')), workdir)
+  results = ladder.run(_CONFIG.value, workdir, cache_folder(), command('python'))
+  if HOSTS.first:
+    print_ladder(results, workdir)
 
 
-def run_compare() -> None:
+def run_compare(workdir: Path) -> None:
   """Compares oversamplers and detectors."""
   from logjax import compare
   from logjax.evaluation.terminal import print_leaderboard
 
-  workdir = Path(_WORKDIR.value)
   results = compare.run(_CONFIG.value, workdir, cache_folder(), command('python'))
-  print_leaderboard(results, workdir)
+  if HOSTS.first:
+    print_leaderboard(results, workdir)
 
 
 def run_benchmark() -> None:
@@ -83,16 +108,18 @@ def run_benchmark() -> None:
   throughput.print_table(lines, sys.stderr)
 
 
-def run_oracle() -> None:
+def run_oracle(workdir: Path) -> None:
   """Runs the synthetic benchmark of SeqGAN's authors."""
   from logjax.benchmarks import oracle_run
 
   if _MODE.value != 'train':
     raise LogjaxError('configs/oracle.py has --mode=train only; it goes on where it stopped')
-  oracle_run.print_results(oracle_run.run(_CONFIG.value, Path(_WORKDIR.value)))
+  results = oracle_run.run(_CONFIG.value, workdir)
+  if HOSTS.first:
+    oracle_run.print_results(results)
 
 
-def run_experiment() -> None:
+def run_experiment(workdir: Path) -> None:
   """Runs an experiment on logs."""
   # Imported only now: --help and wrong flags answer at once.
   from logjax import experiment
@@ -101,10 +128,11 @@ def run_experiment() -> None:
   from logjax.stages import open_run
 
   config, leaks = resolve(_CONFIG.value)
-  workdir, new = Path(_WORKDIR.value), _MODE.value == 'train'
-  run = open_run(config, leaks, workdir, cache_folder(), new=new)
+  run = open_run(config, leaks, workdir, cache_folder(), new=_MODE.value == 'train')
   if _MODE.value == 'train':
-    print_results(experiment.train(run, command('python')), workdir)
+    results = experiment.train(run, command('python'))
+    if HOSTS.first:
+      print_results(results, workdir)
   elif _MODE.value == 'evaluate':
     results = experiment.evaluate(run)
     print_results(results, workdir, sys.stderr)
@@ -124,14 +152,17 @@ def run() -> None:
       app.run(main, flags_parser=parse)
   except LogjaxError as error:
     print(f'logjax: {error}', file=sys.stderr)
-    sys.exit(2)
+    end(2)
   except BrokenPipeError:
     if STOPPING.asked is not None:
-      sys.exit(128 + STOPPING.asked)
+      end(128 + STOPPING.asked)
     # The reader, like `head`, has enough; Python must not flush what nobody reads at its exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
   except Exception as error:
     if not is_full(error):
+      if HOSTS.several:
+        traceback.print_exc()
+        end(1)
       raise
     where = getattr(error, 'filename', None) or 'a result'
     print(
@@ -139,14 +170,23 @@ def run() -> None:
       'room and run the same command again',
       file=sys.stderr,
     )
-    sys.exit(2)
+    end(2)
   except (KeyboardInterrupt, Stopped) as stop:
     # quickstart.sh runs the Python of its .venv, which the user's `python` need not be.
     python = 'python' if shutil.which('python') == sys.executable else sys.executable
     print(
       f'\nlogjax: stopped; what was reached is kept. To go on: {command(python)}', file=sys.stderr
     )
-    sys.exit(128 + getattr(stop, 'signal', signal.SIGINT))
+    end(128 + getattr(stop, 'signal', signal.SIGINT))
+
+
+def end(status: int) -> NoReturn:
+  """Ends the process, without waiting for others that cannot go on."""
+  if HOSTS.several:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # JAX would wait for them for minutes at the usual exit
+  sys.exit(status)
 
 
 if __name__ == '__main__':

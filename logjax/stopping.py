@@ -25,11 +25,13 @@ class Stopping:
   Attributes:
     phase: that keeps what it has reached when asked, after its current epoch; '' for none.
     asked: the signal, None before one.
+    several: whether other processes work at the same run, with whom a phase stops together.
   """
 
   def __init__(self):
     self.phase = ''
     self.asked: int | None = None
+    self.several = False
 
   @contextlib.contextmanager
   def listening(self) -> Iterator[None]:
@@ -48,14 +50,17 @@ class Stopping:
       raise Stopped(self.asked)
 
   def _answer(self, number: int, frame: FrameType | None) -> None:
-    """Waits for the phase that runs; between phases, and the second time, stops at once."""
-    if not self.phase or self.asked is not None:
+    """Waits for the phase that runs; between phases, and the second time, stops at once.
+
+    Of several processes none stops at once, because the others would wait for it in vain.
+    """
+    if self.asked is not None or not (self.phase or self.several):
       raise Stopped(number)
     self.asked = number
-    name = signal.Signals(number).name
+    name, phase = signal.Signals(number).name, self.phase or 'the next phase'
     # Not print: the handler may have interrupted one, and the reader may be gone.
     with contextlib.suppress(OSError):
-      os.write(2, f'\nlogjax: {name}: keeping what {self.phase} has reached\n'.encode())
+      os.write(2, f'\nlogjax: {name}: keeping what {phase} has reached\n'.encode())
 
 
 STOPPING = Stopping()  # signals belong to the process, so there is one

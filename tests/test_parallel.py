@@ -8,6 +8,7 @@ import pytest
 from logjax.training.parallel import (
   choose_devices,
   devices_of_step,
+  fill_up,
   parallel,
   parallel_map,
   scan_steps,
@@ -39,7 +40,25 @@ def test_the_tests_run_on_four_devices():
   [(128, 0, 4), (6, 0, 3), (7, 0, 1), (2, 0, 2), (128, 2, 2), (9, 4, 3), (128, 1, 1), (8, 100, 4)],
 )
 def test_as_many_devices_as_divide_the_batch(batch, most, expected):
-  assert choose_devices(batch, most) == expected
+  assert choose_devices(most, dividing=batch) == expected
+
+
+@pytest.mark.parametrize(('most', 'expected'), [(0, 4), (3, 3), (1, 1), (100, 4)])
+def test_a_batch_that_is_filled_up_may_have_any_number_of_devices(most, expected):
+  assert choose_devices(most) == expected
+
+
+def test_a_batch_is_filled_up_with_copies_of_its_first_entries_only_where_it_must_be():
+  batch = np.arange(10).reshape(2, 5)
+  assert fill_up(batch, 5, axis=1) is batch
+  np.testing.assert_array_equal(
+    fill_up(batch, 4, axis=1), [[0, 1, 2, 3, 4, 0, 1, 2], [5, 6, 7, 8, 9, 5, 6, 7]]
+  )
+  assert fill_up(batch, 16, axis=1).shape == (2, 16)
+  keys = draw_keys(2, 5)
+  np.testing.assert_array_equal(
+    jax.random.key_data(fill_up(keys, 3, axis=1)), jax.random.key_data(keys[:, [0, 1, 2, 3, 4, 0]])
+  )
 
 
 @pytest.mark.parametrize('devices', DEVICES)
@@ -74,7 +93,7 @@ def test_a_map_gives_every_key_its_own_output_in_order(devices):
   np.testing.assert_array_equal(unshard(outputs, 1), 2 * draw(keys))
 
 
-def test_scanned_steps_equal_a_loop_of_steps_and_average_their_metrics():
+def test_scanned_steps_equal_a_loop_of_steps_and_keep_what_each_measured():
   batches = jnp.arange(24.0).reshape(3, 8)
   keys = draw_keys(3, 8)
   alone = parallel(step, 2, donate=False)
@@ -85,7 +104,7 @@ def test_scanned_steps_equal_a_loop_of_steps_and_average_their_metrics():
   together = parallel(scan_steps(step), 2, donate=False)
   scanned, metrics = together(jnp.float32(0), shard(batches, 2, 1), shard(keys, 2, 1))
   np.testing.assert_allclose(scanned, state, rtol=1e-6)
-  np.testing.assert_allclose(metrics['total'], np.mean(totals), rtol=1e-6)
+  np.testing.assert_allclose(metrics['total'], totals, rtol=1e-6)
 
 
 @pytest.mark.parametrize('axis', [0, 1, 2])

@@ -143,7 +143,7 @@ def fit_autoencoder(
   example_loss, penalty, example_metrics = make_losses(settings, model, vocabulary)
   init_key, fit_key = jax.random.split(key)
   params = model.init(init_key, jnp.zeros(rows.shape[1]))['params']
-  devices = choose_devices(8, devices)
+  devices = choose_devices(devices)
   step = parallel(scan_steps(make_train_step(example_loss, tx, penalty)), devices)
   distinct, counts = np.unique(valid, axis=0, return_counts=True)
   return fit(

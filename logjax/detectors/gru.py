@@ -15,7 +15,7 @@ from logjax.training.keys import numpy_generator
 from logjax.training.loop import Trained, fit, make_apply, make_validate
 from logjax.training.parallel import choose_devices, parallel, scan_steps
 from logjax.training.progress import Progress
-from logjax.training.state import create_state, make_train_step
+from logjax.training.state import TrainState, create_state, make_train_step
 
 
 class Classifier(nn.Module):
@@ -87,6 +87,9 @@ class GRUTrainer:
     noise_std: standard deviation of the noise; 0 for none.
     noise_key: of the noise.
     devices: most devices; 0 for all.
+
+  Attributes:
+    step: on one batch, for `parallel`.
   """
 
   def __init__(
@@ -98,7 +101,7 @@ class GRUTrainer:
     devices: int,
   ):
     self._settings = settings
-    self._devices = choose_devices(8, devices)
+    self._devices = choose_devices(devices)
     self._model = make_classifier(settings)
     self._tx = optax.adam(settings.learning_rate)
     model, flat = self._model, settings.layout == 'features'
@@ -114,7 +117,8 @@ class GRUTrainer:
       logits, label = logits_of(params, example, training=True, rngs={'dropout': key})
       return _measure(logits, label)['loss'], {'accuracy': _measure(logits, label)['accuracy']}
 
-    self._step = parallel(scan_steps(make_train_step(example_loss, self._tx)), self._devices)
+    self.step = make_train_step(example_loss, self._tx)
+    self._step = parallel(scan_steps(self.step), self._devices)
     self._metrics = lambda params, example: _measure(*logits_of(params, example))
     self._score = make_apply(lambda params, example: nn.softmax(logits_of(params, example)[0])[1])
 
@@ -122,6 +126,10 @@ class GRUTrainer:
     """Initial parameters for features of a shape [S, C]."""
     shape = (1, shape[0] * shape[1]) if self._settings.layout == 'features' else shape
     return self._model.init(key, jnp.zeros(shape))['params']
+
+  def create(self, shape: tuple[int, int], key: jax.Array) -> TrainState:
+    """The state before the first step, for features of a shape [S, C]."""
+    return create_state(self.init(shape, key), self._tx)
 
   def fit(
     self,
@@ -145,10 +153,9 @@ class GRUTrainer:
         have.
     """
     init_key, fit_key, valid_key = jax.random.split(key, 3)
-    params = self.init(train.table.shape[1:], init_key)
     examples, weights = distinct_examples(valid, self._settings.rows_per_epoch, valid_key)
     return fit(
-      create_state(params, self._tx),
+      self.create(train.table.shape[1:], init_key),
       self._step,
       lambda index: jax.tree.map(jnp.asarray, _examples(train, index)),
       len(train.index),

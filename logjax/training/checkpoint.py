@@ -12,14 +12,23 @@ import orbax.checkpoint as ocp
 
 import logjax
 from logjax.errors import LogjaxError
+from logjax.hosts import HOSTS
 
 FORMAT = 1  # of checkpoints; raised when an older logjax could not read them
 
 
 def save_params(folder: Path, params: Any) -> None:
-  """Saves a tree of arrays as the item `params` of a checkpoint; an older one is replaced."""
-  options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
-  with ocp.CheckpointManager(folder.resolve(), options=options) as manager:
+  """Saves a tree of arrays as the item `params` of a checkpoint; an older one is replaced.
+
+  Of several processes the first one saves, and the others are given what it saved.
+  """
+  if HOSTS.first:
+    _save_params(folder, params)
+  HOSTS.give(folder)
+
+
+def _save_params(folder: Path, params: Any) -> None:
+  with open_manager(folder, keep=1) as manager:
     step = (manager.latest_step() or 0) + 1
     params = jax.tree.map(np.asarray, params)
     about = {'format': FORMAT, 'version': logjax.__version__}
@@ -44,7 +53,7 @@ def restore_params(folder: Path, like: Any) -> Any:
   if not folder.is_dir():
     raise LogjaxError(f'no checkpoint in {folder}: run --mode=train with the same workdir first')
   template = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
-  with ocp.CheckpointManager(folder.resolve()) as manager:
+  with open_manager(folder) as manager:
     step = manager.latest_step()
     if step is None:
       raise LogjaxError(
@@ -77,6 +86,30 @@ def restore_params(folder: Path, like: Any) -> Any:
       'run --mode=train in a new workdir'
     )
   return params
+
+
+def open_manager(
+  folder: Path, *, keep: int | None = None, background: bool = False
+) -> ocp.CheckpointManager:
+  """Opens the checkpoints of a folder that belongs to this process alone.
+
+  Args:
+    folder: made where it is not there.
+    keep: how many checkpoints stay, the newest; None for all.
+    background: whether they are written while the program goes on.
+  """
+  alone = {}
+  if jax.process_count() > 1:  # Orbax would wait for the others, who have folders of their own
+    folder.mkdir(parents=True, exist_ok=True)
+    me = jax.process_index()
+    processes = ocp.options.MultiprocessingOptions(
+      primary_host=me, active_processes={me}, barrier_sync_key_prefix=f'process_{me}'
+    )
+    alone = {'create': False, 'multiprocessing_options': processes}
+  options = ocp.CheckpointManagerOptions(
+    max_to_keep=keep, enable_async_checkpointing=background, **alone
+  )
+  return ocp.CheckpointManager(folder.resolve(), options=options)
 
 
 def digest_of(arrays: Sequence[np.ndarray], about: dict[str, Any]) -> str:

@@ -19,8 +19,9 @@ import orbax.checkpoint as ocp
 
 import logjax
 from logjax.errors import LogjaxError, is_full
+from logjax.hosts import HOSTS
 from logjax.stopping import STOPPING
-from logjax.training.checkpoint import FORMAT, digest_of
+from logjax.training.checkpoint import FORMAT, digest_of, open_manager
 
 # Errors of the machine and not of the file.
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EIO)
@@ -69,15 +70,17 @@ class Keeper:
     if self._folder is None:
       return None
     STOPPING.phase = phase
-    options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=True)
-    self._manager = ocp.CheckpointManager((self._folder / phase).resolve(), options=options)
+    self._manager = open_manager(self._folder / phase, keep=2, background=True)
     leaves, structure = jax.tree.flatten(like)
-    for step in sorted(self._manager.all_steps(), reverse=True):
-      found = self._restore(step, leaves)
-      if found is not None:
-        arrays, about = found
-        return jax.tree.unflatten(structure, arrays), about
-    return None
+    steps = sorted(self._manager.all_steps(), reverse=True)
+    found = next(filter(None, (self._restore(step, leaves) for step in steps)), None)
+    if not HOSTS.first:
+      self._manager.close()
+      self._manager = None  # the first process writes for all
+    if found is None:
+      return None
+    arrays, about = found
+    return jax.tree.unflatten(structure, arrays), about
 
   def keep(self, tree: Any, about: dict[str, Any], *, last: bool = False) -> None:
     """Takes note of what the phase has reached, and writes it when that is due.
@@ -90,16 +93,23 @@ class Keeper:
     Raises:
       Stopped: when the process was asked to stop, after it was written.
     """
-    asked = STOPPING.asked
+    asked = self._asked()
     self._since += 1
     due = 0 < self._epochs <= self._since
     due |= 0 < self._seconds <= time.monotonic() - self._saved
-    if self._manager is not None and (due or last or asked is not None):
+    if self._manager is not None and (due or last or asked):
       self._save([np.array(leaf) for leaf in jax.tree.leaves(tree)], about)
       self._saved, self._since = time.monotonic(), 0
-    if asked is not None:
+    if asked:
       self.end()
       STOPPING.check()
+
+  def _asked(self) -> bool:
+    """Whether this process, or another of the same run, was asked to stop."""
+    asked = HOSTS.most(STOPPING.asked or 0)
+    if asked:
+      STOPPING.asked = asked
+    return asked > 0
 
   def end(self) -> None:
     """Ends a phase: waits until its checkpoint is written.
@@ -126,7 +136,8 @@ class Keeper:
     self.end()
     if self._folder is not None:
       shutil.rmtree(self._folder, ignore_errors=True)
-      STOPPING.check()
+      if self._asked():
+        STOPPING.check()
 
   def _save(self, arrays: list[np.ndarray], about: dict[str, Any]) -> None:
     head = {

@@ -5,6 +5,9 @@ all devices (`in_axes=None`), the batch and its keys are divided among them. Key
 examples, are made outside and travel with them, so that one device and eight devices draw the
 same numbers. A step sums its gradients over the devices with `sum_over_devices`; every output
 must have gone through it, because `out_axes=None` does not check that devices agree.
+
+D counts the devices of all processes, the same number of each. Every process makes the whole batch
+and gives its own devices their share of it; what comes back is whole on every process again.
 """
 
 from collections.abc import Callable
@@ -12,16 +15,35 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from logjax.errors import LogjaxError
 
 AXIS = 'data'
 
 
-def choose_devices(batch: int, most: int = 0) -> int:
-  """Returns the largest number of devices that divides a batch, at most `most` (0 = all)."""
-  available = jax.local_device_count() if most == 0 else min(most, jax.local_device_count())
-  return max(n for n in range(1, available + 1) if batch % n == 0)
+def choose_devices(most: int = 0, *, dividing: int = 0) -> int:
+  """Returns how many devices to use: as many of each process, all of them at most.
+
+  Args:
+    most: no more than so many, but one of each process; 0 for all.
+    dividing: a batch that they must divide; 0 for one that is filled up, see `fill_up`.
+
+  Raises:
+    LogjaxError: when the batch cannot be divided among the processes.
+  """
+  processes, each = jax.process_count(), jax.local_device_count()
+  if most:
+    each = min(each, max(most // processes, 1))
+  fitting = [n for n in range(1, each + 1) if dividing % (n * processes) == 0]
+  if not fitting:
+    raise LogjaxError(
+      f'a batch of {dividing} cannot be divided among {processes} processes: choose a multiple'
+    )
+  return fitting[-1] * processes
 
 
 def sum_over_devices(tree: Any) -> Any:
@@ -52,41 +74,82 @@ def parallel(step: Callable, devices: int, *, donate: bool = True) -> Callable:
     devices: how many; the leading axis of every array in `batch` and `keys`.
     donate: whether the old state's memory is reused for the new one.
   """
-  return jax.pmap(
+  mapped = jax.pmap(
     step,
     axis_name=AXIS,
     in_axes=(None, 0, 0),
     out_axes=None,
-    devices=jax.local_devices()[:devices],
+    devices=_chosen(devices),
     donate_argnums=0 if donate else (),
   )
+  if jax.process_count() == 1:
+    return mapped
+  return lambda state, batch, keys: mapped(state, *_share_of_process((batch, keys)))
 
 
 def replicate(state: Any, devices: int) -> Any:
   """Puts a state on all devices as a parallel step returns it, so that the step compiles once."""
-  chosen = jax.local_devices()[:devices]
-  mesh = jax.make_mesh((devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=chosen)
+  own = [d for d in _chosen(devices) if d.process_index == jax.process_index()]
+  mesh = jax.make_mesh((len(own),), (AXIS,), axis_types=(AxisType.Auto,), devices=own)
   return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
 
 
 def parallel_map(function: Callable, devices: int) -> Callable:
   """Runs `function(shared, keys) -> outputs` where keys and outputs are divided among devices."""
-  return jax.pmap(
-    function, axis_name=AXIS, in_axes=(None, 0), devices=jax.local_devices()[:devices]
-  )
+  mapped = jax.pmap(function, axis_name=AXIS, in_axes=(None, 0), devices=_chosen(devices))
+  if jax.process_count() == 1:
+    return mapped
+
+  def share_and_join(shared: Any, keys: Any) -> Any:
+    return multihost_utils.process_allgather(mapped(shared, _share_of_process(keys)), tiled=True)
+
+  return share_and_join
+
+
+def _chosen(devices: int) -> list[jax.Device]:
+  """So many devices, the first ones of each process."""
+  each = devices // jax.process_count()
+  by_process: dict[int, list[jax.Device]] = {}
+  for device in jax.devices():
+    by_process.setdefault(device.process_index, []).append(device)
+  return [device for process in sorted(by_process) for device in by_process[process][:each]]
+
+
+def _share_of_process(tree: Any) -> Any:
+  """The part of arrays [D, ...] that is for the devices of this process."""
+
+  def part(x: jax.Array) -> jax.Array:
+    each = x.shape[0] // jax.process_count()
+    return x[jax.process_index() * each :][:each]
+
+  return jax.tree.map(part, tree)
 
 
 def scan_steps(step: Callable) -> Callable:
   """Makes of a step one that takes many batches, stacked on a new leading axis [S, ...].
 
-  One dispatch then runs a whole epoch. Metrics are means over the S steps.
+  One dispatch then runs a whole epoch. Metrics are those of every step, [S, ...], so that the step
+  at which training diverged can be told.
   """
 
   def steps(state: Any, batches: Any, keys: jax.Array) -> tuple[Any, Any]:
-    state, metrics = lax.scan(lambda s, xs: step(s, *xs), state, (batches, keys))
-    return state, jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics)
+    return lax.scan(lambda s, xs: step(s, *xs), state, (batches, keys))
 
   return steps
+
+
+def fill_up(tree: Any, devices: int, axis: int) -> Any:
+  """Lengthens `axis` of every array to a multiple of the devices, with copies of its entries.
+
+  [..., B, ...] -> [..., D * ceil(B / D), ...]; the copies must weigh nothing.
+  """
+
+  def longer(x: Any) -> Any:
+    size = x.shape[axis]
+    places = np.arange(-(-size // devices) * devices) % size
+    return x if len(places) == size else x[(slice(None),) * axis + (places,)]
+
+  return jax.tree.map(longer, tree)
 
 
 def shard(tree: Any, devices: int, axis: int) -> Any:

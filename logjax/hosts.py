@@ -1,0 +1,261 @@
+"""Several processes, usually one a host, that do one run together.
+
+All of them run the same program on the same rows; only the devices' work is divided, in
+`training/parallel.py`, and the reading of the log. The first process alone has the workdir. The
+others work in a copy that it sends them at the start, so that no file system needs to be shared,
+and tell nothing: whatever decides how a run goes on is then the same everywhere.
+"""
+
+import contextlib
+import io
+import os
+import re
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from logjax.errors import LogjaxError
+from logjax.stopping import STOPPING, Stopped
+from logjax.watch import Watch
+
+# Jobs of Slurm choose a port by their number, so that two of them on one node do not meet.
+_SLURM_PORTS = (61_440, 4_096)
+_PIECE_BYTES = 64 * 2**20
+
+
+class Place(NamedTuple):
+  """Which process this is.
+
+  Attributes:
+    coordinator: host and port of the first process, where all meet.
+    processes: how many there are.
+    process: the number of this one, from 0.
+  """
+
+  coordinator: str
+  processes: int
+  process: int
+
+
+class Hosts:
+  """The processes of this run.
+
+  Attributes:
+    place: of this process; None where it is the only one.
+    watch: over the others; None before it begins.
+  """
+
+  def __init__(self):
+    self.place: Place | None = None
+    self.watch: Watch | None = None
+
+  @property
+  def several(self) -> bool:
+    """Whether there is more than one process."""
+    return self.place is not None
+
+  @property
+  def first(self) -> bool:
+    """Whether this is the process that writes and tells."""
+    return self.place is None or self.place.process == 0
+
+  @contextlib.contextmanager
+  def joined(self, place: Place | None) -> Iterator[None]:
+    """Meets the other processes, and inside works with them; an error here ends them all.
+
+    Args:
+      place: of this process; None for a run of one.
+
+    Raises:
+      LogjaxError: when the processes do not find each other.
+    """
+    if place is None:
+      yield
+      return
+    self._meet(place)
+    try:
+      yield
+    except (Stopped, KeyboardInterrupt):
+      self._part()
+      raise
+    except LogjaxError as error:
+      self.watch.tell(str(error))
+      raise
+    except Exception as error:
+      # Of a process that died the others usually learn first by a collective that fails.
+      self.watch.explain(f'{type(error).__name__}: {error}')
+      raise
+    self._part()
+
+  def _meet(self, place: Place) -> None:
+    import jax
+
+    # It would take SIGTERM, which is answered in stopping.py.
+    jax.config.update('jax_enable_preemption_service', False)
+    try:
+      jax.distributed.initialize(
+        place.coordinator,
+        place.processes,
+        place.process,
+        cluster_detection_method='deactivate',
+      )
+    except (RuntimeError, ValueError) as error:
+      raise LogjaxError(
+        f'process {place.process} of {place.processes} cannot meet the others at '
+        f'{place.coordinator} ({" ".join(str(error).split())[:120]}): start all of them with the '
+        'same --coordinator, which process 0 can listen at and all can reach'
+      ) from error
+    self.place, STOPPING.several = place, True
+    _hide_gloo()
+    host = place.coordinator.rpartition(':')[0]
+    self.watch = Watch(host, place.processes, place.process, self._from_first)
+    counts = {int(n) for n in self.gather(b'%d' % jax.local_device_count())}
+    if len(counts) > 1:
+      self.watch.close()  # each sees it
+      raise LogjaxError(
+        f'processes have {" and ".join(map(str, sorted(counts)))} devices: give each the same '
+        'number (on a CPU: JAX_NUM_CPU_DEVICES)'
+      )
+
+  def _part(self) -> None:
+    """Leaves together with the others."""
+    import jax
+
+    self.watch.close()
+    jax.distributed.shutdown()
+
+  def gather(self, data: bytes) -> list[bytes]:
+    """Returns what every process gave, in their order."""
+    if self.place is None:
+      return [data]
+    from jax.experimental import multihost_utils
+
+    sizes = np.asarray(multihost_utils.process_allgather(np.int64(len(data))))
+    parts: list[list[bytes]] = [[] for _ in sizes]
+    for begin in range(0, int(sizes.max()), _PIECE_BYTES):
+      size = min(int(sizes.max()) - begin, _PIECE_BYTES)
+      piece = np.zeros(size, np.uint8)
+      mine = np.frombuffer(data[begin : begin + size], np.uint8)
+      piece[: len(mine)] = mine
+      for part, row in zip(parts, multihost_utils.process_allgather(piece), strict=True):
+        part.append(np.asarray(row).tobytes())
+    return [b''.join(part)[:size] for part, size in zip(parts, sizes.tolist(), strict=True)]
+
+  def most(self, number: int) -> int:
+    """Returns the largest of the numbers that the processes gave."""
+    return max(int(n) for n in self.gather(b'%d' % number)) if self.several else number
+
+  def _from_first(self, data: bytes) -> bytes:
+    """Returns what the first process gave."""
+    return self.gather(data if self.first else b'')[0]
+
+  @contextlib.contextmanager
+  def workdir(self, workdir: Path) -> Iterator[Path]:
+    """Gives the folder that this process works in: the workdir, or a copy that vanishes."""
+    if not self.several:
+      yield workdir
+      return
+    with contextlib.ExitStack() as stack:
+      if not self.first:
+        workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='logjax-')))
+      self.give(workdir)
+      yield workdir
+
+  def give(self, folder: Path) -> None:
+    """Copies all files of the first process's folder to the same folder of the others."""
+    if not self.several:
+      return
+    packed = self._from_first(_packed(folder) if self.first else b'')
+    if not self.first:
+      with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(folder, filter='data')
+
+
+def _packed(folder: Path) -> bytes:
+  """All files of a folder in a tar archive, or those that there are."""
+  packed = io.BytesIO()
+  with tarfile.open(fileobj=packed, mode='w') as archive:
+    if folder.is_dir():
+      archive.add(folder, '.', filter=lambda about: None if about.name == './lock' else about)
+  return packed.getvalue()
+
+
+def find_place(
+  coordinator: str | None,
+  processes: int | None,
+  process: int | None,
+  environment: Mapping[str, str],
+) -> Place | None:
+  """Finds out which process of how many this is, from flags, and else from the environment.
+
+  Read are JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID or JOB_COMPLETION_INDEX,
+  which Kubernetes sets in an indexed job; then what Slurm sets for each task of `srun`.
+
+  Args:
+    coordinator: the flag, host and port.
+    processes: the flag.
+    process: the flag.
+    environment: of this process.
+
+  Returns:
+    None for a process that is alone.
+
+  Raises:
+    LogjaxError: when a part is missing, or does not fit the others.
+  """
+  job = 'SLURM_JOB_ID' in environment and int(environment.get('SLURM_NTASKS', '1')) > 1
+  if (coordinator, processes, process) == (None, None, None) and 'SLURM_PROCID' in environment:
+    named = 'JAX_COORDINATOR_ADDRESS' in environment
+    if job and 'SLURM_STEP_NODELIST' in environment and not named:
+      return Place(
+        _slurm_coordinator(environment['SLURM_STEP_NODELIST'], int(environment['SLURM_JOB_ID'])),
+        int(environment['SLURM_NTASKS']),
+        int(environment['SLURM_PROCID']),
+      )
+  index = environment.get('JAX_PROCESS_ID', environment.get('JOB_COMPLETION_INDEX'))
+  coordinator = coordinator or environment.get('JAX_COORDINATOR_ADDRESS')
+  processes = _number(processes, environment.get('JAX_NUM_PROCESSES'), 'JAX_NUM_PROCESSES')
+  if coordinator is None and processes is None and process is None:
+    return None  # an index alone is that of a job whose processes have nothing to do together
+  process = _number(process, index, 'JAX_PROCESS_ID')
+  if None in (coordinator, processes, process):
+    raise LogjaxError(
+      f'several processes need --coordinator (here {coordinator}), --processes ({processes}) and '
+      f'--process ({process}), or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID'
+    )
+  if not re.fullmatch(r'.+:[0-9]{1,5}', coordinator):
+    raise LogjaxError(f'--coordinator={coordinator} must be HOST:PORT, of process 0')
+  if not 0 <= process < processes:
+    raise LogjaxError(f'--process={process} must be from 0 to --processes - 1 = {processes - 1}')
+  return Place(coordinator, processes, process) if processes > 1 else None
+
+
+def _number(flag: int | None, text: str | None, name: str) -> int | None:
+  """A flag, or a variable of the environment where there is none."""
+  if flag is not None or text is None:
+    return flag
+  if not re.fullmatch('[0-9]{1,6}', text):
+    raise LogjaxError(f'{name}={text} must be a whole number from 0')
+  return int(text)
+
+
+def _slurm_coordinator(nodes: str, job: int) -> str:
+  """The first of nodes such as 'gpu7', 'gpu7,gpu9' or 'gpu[007-010,12],cpu1', and a port."""
+  name, bracket, numbers = re.match(r'([^,\[]+)(\[?)([^,\]-]*)', nodes).groups()
+  first, count = _SLURM_PORTS
+  return f'{name}{numbers if bracket else ""}:{first + job % count}'
+
+
+def _hide_gloo() -> None:
+  """Keeps the lines that Gloo writes to standard output away from results that are printed."""
+  sys.stdout.flush()
+  sys.stdout = os.fdopen(os.dup(1), 'w', buffering=1)
+  os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+HOSTS = Hosts()  # a process belongs to one run
