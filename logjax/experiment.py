@@ -143,17 +143,18 @@ def read(run: Run) -> tuple[Corpus, Prepared]:
       corpus = open_corpus(data, data.simulated_seed, run.cache, progress=told)
       logs = corpus.logs
       run.progress.say(_source_line(corpus.name, corpus.origin, corpus.paths))
-      if len(logs.rejected):
+      if logs.unfit:
         write_rejected(logs, run.workdir / 'rejected.tsv')
         run.progress.say(
-          f'{len(logs.rejected):,} lines do not fit the format: see {run.workdir / "rejected.tsv"}'
+          f'{logs.unfit:,} lines do not fit the format: see {run.workdir / "rejected.tsv"}'
         )
       prepared = prepare(run.config, run.leaks, logs)
     except LogjaxError as error:
       release(run)
       if error.rejected is not None:
         write_rejected_lines(error.rejected, run.workdir / 'rejected.tsv')
-        run.progress.say(f'all of them are in {run.workdir / "rejected.tsv"}')
+        kept, path = len(error.rejected), run.workdir / 'rejected.tsv'
+        run.progress.say(f'the first {kept:,} that do not fit are in {path}')
       raise
     check_rows(run, prepared)
   abnormal = int(prepared.examples.abnormal.sum())

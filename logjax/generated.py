@@ -4,16 +4,20 @@ from pathlib import Path
 
 import numpy as np
 
+from logjax.arrays import load_array
 from logjax.corpora.examples import Prepared, masked_rows
 from logjax.corpora.splits import knows_all
 from logjax.oversamplers.oversample import Oversampled, draw_rows, fit_oversampler
 from logjax.oversamplers.saved import save_generators
+from logjax.oversamplers.seqgan.collapse import collapses
+from logjax.oversamplers.seqgan.fit import STAGES
 from logjax.oversamplers.seqgan.generators import Generators
 from logjax.stages import Run, share_stage
 from logjax.workdir import write_json
 
 # The parts of the config that decide what is made, besides the rows.
 _FIELDS = ('oversampler', 'seqgan', 'detector.autoencoder', 'seed', 'devices')
+_PHASES = (*STAGES, 'autoencoder_smote')
 
 
 def oversampler_rows(run: Run, prepared: Prepared) -> np.ndarray:
@@ -60,18 +64,28 @@ def make_generated(run: Run, prepared: Prepared, origin: str, folder: Path) -> N
       key=run.keys['sampling'],
     )
     folder.mkdir(parents=True, exist_ok=True)
+    warnings = []
     if isinstance(fitted, Generators):
       save_generators(folder, fitted, prepared.vocabulary)
+      name, rounds = run.config.oversampler.name, run.progress.measured(STAGES[-1])
+      warnings = collapses(name, rounds, oversampled.summary, inputs)
+    for warning in warnings:
+      run.progress.say(warning)
     np.save(folder / 'generated.npy', oversampled.rows, allow_pickle=False)
-    write_json(folder / 'summary.json', oversampled.summary | {'origin': origin})
+    about = {'origin': origin, 'warnings': warnings}
+    write_json(folder / 'summary.json', oversampled.summary | about)
 
   decisive = (inputs, group, np.array(prepared.vocabulary.tokens), np.array(count))
-  share_stage(run, folder, decisive, _FIELDS, make)
+  share_stage(run, folder, decisive, _FIELDS, make, _PHASES)
 
 
 def restore_generated(folder: Path, summary: dict) -> Oversampled:
-  """Restores the rows that `make_generated` saved."""
-  return Oversampled(np.load(folder / 'generated.npy', allow_pickle=False), summary)
+  """Restores the rows that `make_generated` saved.
+
+  Raises:
+    LogjaxError: when they are damaged.
+  """
+  return Oversampled(load_array(folder / 'generated.npy'), summary)
 
 
 def write_generated(run: Run, prepared: Prepared, oversampled: Oversampled) -> None:

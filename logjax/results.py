@@ -120,6 +120,8 @@ def make_results(
     rivals: of `rival_scores`.
   """
   corpus, prepared, logs = rows.corpus, rows.prepared, rows.corpus.logs
+  summary = dict(rows.oversampled.summary)
+  warnings = summary.pop('warnings', [])
   return {
     'origin': corpus.origin,
     'protocol': config.protocol,
@@ -130,7 +132,7 @@ def make_results(
       'name': corpus.name,
       'path': list(corpus.paths),
       'lines': logs.lines,
-      'rejected': len(logs.rejected),
+      'rejected': logs.unfit,
       'abnormal': int(prepared.examples.abnormal.sum()),
       'sha256': log_digest(logs),
       'notes': logs.notes,
@@ -144,7 +146,8 @@ def make_results(
       'distinct': len(prepared.masked),
       'numbers': config.text.numbers,
     },
-    'oversampler': rows.oversampled.summary | {'quality': _quality(rows, leaks, config.seed)},
+    'oversampler': summary | {'quality': _quality(rows, leaks, config.seed)},
+    'warnings': warnings,
     **test_results(config, rows, detector, scores),
     'baselines': {
       name: evaluate_scores(rows.examples.abnormal[rows.split.test], score, THRESHOLD)
@@ -152,7 +155,7 @@ def make_results(
     },
     'seen_text_share': float(seen_texts(rows).mean()),
     'versions': {name: importlib.metadata.version(name) for name in _VERSIONS},
-    'device': f'{jax.local_device_count()} x {jax.devices()[0].device_kind}, '
+    'device': f'{jax.device_count()} x {jax.devices()[0].device_kind}, '
     f'{platform.machine()}, Python {platform.python_version()}',
     'git_commit': git_commit(),
   }

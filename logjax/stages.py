@@ -25,6 +25,7 @@ from logjax.workdir import Lock, claim_workdir, config_digest, read_config, writ
 
 Result = TypeVar('Result')
 _SECONDS = 'seconds.json'
+_MEASURED = 'metrics.json'  # beside what is shared: lines of metrics.jsonl
 # The file that a stage writes last: where it is, the stage is finished.
 MARKERS = {'oversampler': 'summary.json', 'detector': 'fitted.json'}
 
@@ -134,8 +135,9 @@ def stage(
     make: fills the folder, its marker file last.
     restore: from the folder and the content of the marker file to the result.
   """
-  with run.progress.stage(name):
-    new = finished(run, name) is None
+  new = finished(run, name) is None
+  spent = _seconds_before(run).get(name, 0.0) if new else 0.0
+  with run.progress.stage(name, spent=spent, keep=lambda: keep_seconds(run)):
     if new:
       make(run.workdir / name)
     result = restore(run.workdir / name, finished(run, name))
@@ -153,6 +155,7 @@ def share_stage(
   arrays: Sequence[np.ndarray],
   fields: Sequence[str],
   make: Callable[[Path], None],
+  phases: Sequence[str] = (),
 ) -> None:
   """Fills a stage's folder, or copies what another run made of the same.
 
@@ -162,6 +165,7 @@ def share_stage(
     arrays: all rows that decide what is made.
     fields: and all fields of the config, or groups of them.
     make: fills the folder, its marker file last.
+    phases: the stages in metrics.jsonl that it measures.
   """
   if run.shared is None:
     make(folder)
@@ -174,15 +178,20 @@ def share_stage(
   kept = run.shared / digest.hexdigest()[:32]
   if not kept.exists():
     partial, begin = kept.with_suffix('.part'), time.monotonic()
+    spent = _seconds_before(run).get(folder.name, 0.0)  # by calls that were killed
     shutil.rmtree(partial, ignore_errors=True)
     make(partial)
-    write_json(partial / _SECONDS, round(time.monotonic() - begin, 3))
+    write_json(partial / _SECONDS, round(spent + time.monotonic() - begin, 3))
+    if phases:
+      write_json(partial / _MEASURED, run.progress.measured(*phases))
     partial.rename(kept)
   shutil.rmtree(folder, ignore_errors=True)
   # The marker of a copy that is cut short must not be there.
   partial = folder.with_suffix('.part')
   shutil.rmtree(partial, ignore_errors=True)
   shutil.copytree(kept, partial)
+  if (partial / _MEASURED).exists():
+    run.progress.adopt(json.loads((partial / _MEASURED).read_text()), *phases)
   partial.rename(folder)
   # What it would have taken this run: a copy is no saving of the method's.
   run.progress.seconds[folder.name] = json.loads((folder / _SECONDS).read_text())

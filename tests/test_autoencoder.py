@@ -1,12 +1,11 @@
 """The autoencoders: sizes, losses by hand, the penalty, what they hand on, and training."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiling import compiled_fast
+from measurements import reproducible
 
 from configs import default
 from logjax.detectors import autoencoder as module
@@ -289,8 +288,9 @@ def test_every_alternative_runs_an_epoch_with_finite_losses(changes, tmp_path):
     progress=Progress(tmp_path),
     name='autoencoder_abnormal',
   )
-  (line,) = (tmp_path / 'metrics.jsonl').read_text().splitlines()
-  assert json.loads(line) == {'stage': 'autoencoder_abnormal', 'epoch': 0, **trained.metrics}
+  (line,) = reproducible(tmp_path)
+  count = {'epoch': 0, 'step': 5, 'rows': len(ROWS)}
+  assert line == {'stage': 'autoencoder_abnormal', **count, **trained.metrics}
   assert np.all(np.isfinite(list(trained.metrics.values())))
   assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(trained.params))
   assert trained.metrics['loss'] > 0

@@ -306,7 +306,7 @@ def test_every_epoch_is_measured_under_its_repetition(fitted):
   assert {(line['stage'], line['repetition']) for line in lines} == {('gru', 3)}
   own = {name: lines[trained.epoch][name] for name in trained.metrics}
   assert own == trained.metrics
-  assert set(own) == {'loss', 'accuracy', 'valid_loss', 'valid_accuracy'}
+  assert set(own) == {'loss', 'accuracy', 'gradient_norm', 'valid_loss', 'valid_accuracy'}
 
 
 def test_the_same_devices_train_the_same_bits_and_others_the_same_numbers(fitted):

@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from measurements import reproducible
 
 from logjax.detectors.autoencoder_gru import restore_detector
 from logjax.oversamplers.saved import restore_generators
@@ -76,9 +77,10 @@ def left(runs, workdir: Path) -> dict:
     run.config.text.length,
     len(vocabulary),
   )
-  names = ('generated.txt', 'metrics.jsonl', 'details.json')
+  names = ('generated.txt', 'details.json')
   return {
     'results': results,
+    'measured': reproducible(workdir),
     'texts': {name: (workdir / name).read_text() for name in names},
     'arrays': (generators._asdict(), detector._asdict()),
   }
@@ -86,6 +88,7 @@ def left(runs, workdir: Path) -> dict:
 
 def assert_equal(ours: dict, theirs: dict) -> None:
   assert ours['results'] == theirs['results']
+  assert ours['measured'] == theirs['measured']
   assert ours['texts'] == theirs['texts']
   assert jax.tree.structure(ours['arrays']) == jax.tree.structure(theirs['arrays'])
   jax.tree.map(np.testing.assert_array_equal, ours['arrays'], theirs['arrays'])

@@ -1,7 +1,5 @@
 """Training until the validation rows say stop, against scripts and plain NumPy."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +8,7 @@ import pytest
 from flax import struct
 from hypothesis import given
 from hypothesis import strategies as st
+from measurements import reproducible
 from ml_collections import ConfigDict
 
 from logjax.errors import LogjaxError
@@ -54,7 +53,7 @@ def run_script(losses, accuracies=None, progress=None, rows=20, importance=None,
     assert keys.shape == (1, *weights.shape)
     seen.append((index, weights, jax.random.key_data(keys)))
     epochs = state.params['epochs'] + 1
-    return state.replace(params={'epochs': epochs}), {'loss': jnp.float32(10 * epochs)}
+    return state.replace(params={'epochs': epochs}), {'loss': jnp.full(len(index), 10.0 * epochs)}
 
   def validate(params):
     epoch = int(params['epochs']) - 1
@@ -187,19 +186,20 @@ def test_training_that_diverges_ends_with_one_line(value):
 
 def test_every_epoch_is_measured_and_trained_tells_of_its_own(tmp_path):
   trained, _ = run_script([3, 1, 2], [0.25, 0.5, 0.75], Progress(tmp_path))
-  lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
   expected = [
     {
       'stage': 'toy_model',
       'part': 1,
       'epoch': epoch,
+      'step': 3 * (epoch + 1),
+      'rows': 20,
       'loss': 10.0 * (epoch + 1),
       'valid_loss': loss,
       'valid_accuracy': accuracy,
     }
     for epoch, (loss, accuracy) in enumerate([(3, 0.25), (1, 0.5), (2, 0.75)])
   ]
-  assert lines == expected
+  assert reproducible(tmp_path) == expected
   assert trained.metrics == {'loss': 20.0, 'valid_loss': 1.0, 'valid_accuracy': 0.5}
   assert isinstance(trained.params['epochs'], np.ndarray)
 
@@ -231,8 +231,7 @@ def test_a_fit_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, stop_aft
   np.testing.assert_array_equal(halves.params['epochs'], whole.params['epochs'])
   for ours, theirs in zip(seen, whole_seen[stop_after:], strict=True):
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)  # rows, weights and keys
-  lines = [(tmp_path / name / 'metrics.jsonl').read_text() for name in ('whole', 'halves')]
-  assert lines[0] == lines[1]
+  assert reproducible(tmp_path / 'halves') == reproducible(tmp_path / 'whole')
 
 
 def test_a_fit_that_was_finished_is_not_done_again(tmp_path):

@@ -2,10 +2,12 @@
 
 import io
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import rich.console
+from measurements import reproducible
 
 from logjax.training import progress as progress_module
 from logjax.training.progress import Progress
@@ -30,6 +32,10 @@ def clock(monkeypatch):
 
 def read(tmp_path) -> list[dict]:
   return [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+
+
+def machines(tmp_path) -> list[dict]:
+  return [line['machine'] for line in read(tmp_path)]
 
 
 def test_a_short_loop_says_one_plain_line_at_its_end(capsys, clock):
@@ -95,10 +101,57 @@ def test_every_measurement_is_one_line_of_json(tmp_path):
   progress = Progress(tmp_path)
   progress.measure('gru', repetition=0, epoch=3, loss=np.float32(0.5), valid=np.float64(2))
   Progress(tmp_path).measure('other', loss=1)
-  assert read(tmp_path) == [
+  assert reproducible(tmp_path) == [
     {'stage': 'gru', 'repetition': 0, 'epoch': 3, 'loss': 0.5, 'valid': 2.0},
     {'stage': 'other', 'loss': 1},
   ]
+
+
+def test_what_differs_from_call_to_call_is_told_apart(tmp_path, clock):
+  progress = Progress(tmp_path)
+  with progress.track('training', 2):
+    for epoch in range(2):
+      clock.now += 2 + epoch
+      progress.measure('gru', epoch=epoch, rows=60, loss=1.0)
+  clock.now += 5
+  progress.measure('gru', epoch=2, loss=1.0)  # nobody knows of how many rows
+  assert [machine['seconds'] for machine in machines(tmp_path)] == [2, 3, 5]
+  assert [machine.get('rows_per_second') for machine in machines(tmp_path)] == [30, 20, None]
+  fields = {'stage', 'epoch', 'rows', 'loss', 'machine'}
+  assert all(line.keys() <= fields for line in read(tmp_path))
+
+
+def test_memory_is_the_most_so_far_and_of_accelerators_where_they_tell(tmp_path, monkeypatch):
+  progress = Progress(tmp_path)
+  progress.measure('gru')
+  big = np.ones(8_000_000)  # 64 MB
+  progress.measure('gru')
+  del big
+  devices = [SimpleNamespace(memory_stats=lambda: {'peak_bytes_in_use': 7_000_000})] * 2
+  monkeypatch.setattr(progress_module.jax, 'local_devices', lambda: devices)
+  progress.measure('gru')
+  first, second, third = machines(tmp_path)
+  assert 20 < first['memory_mb'] <= second['memory_mb'] <= third['memory_mb'] < 100_000
+  assert 'device_memory_mb' not in second  # a CPU does not tell
+  assert third['device_memory_mb'] == 7
+
+
+def test_measurements_of_another_run_take_the_place_of_ones_own(tmp_path):
+  one, other = tmp_path / 'one', tmp_path / 'other'
+  for folder in (one, other):
+    folder.mkdir()
+  theirs, mine = Progress(one), Progress(other)
+  for epoch in range(3):
+    theirs.measure('adversarial', epoch=epoch, sets={'reward': [0.5, epoch]})
+  theirs.measure('gru', epoch=0)
+  mine.measure('adversarial', epoch=0, reward=0.0)
+  mine.measure('autoencoder_normal', epoch=0)
+  lines = theirs.measured('generator_mle', 'adversarial')
+  assert lines == read(one)[:3]
+  mine.adopt(lines, 'generator_mle', 'adversarial')
+  assert read(other)[1:] == lines and read(other)[0]['stage'] == 'autoencoder_normal'
+  Progress().adopt(lines, 'adversarial')  # without a workdir there is nothing to do
+  assert Progress().measured('adversarial') == []
 
 
 def test_forgetting_drops_exactly_the_named_stages(tmp_path):
@@ -145,3 +198,19 @@ def test_a_finished_stage_is_timed_and_a_broken_one_is_not(clock):
     clock.now += 5
     raise KeyboardInterrupt
   assert progress.seconds == {'read': 1.235}
+
+
+def test_a_stage_that_calls_before_were_killed_in_counts_them_up_to_the_last_measurement(clock):
+  progress, kept = Progress(), []
+  with (
+    pytest.raises(KeyboardInterrupt),
+    progress.stage('detector', spent=100.0, keep=lambda: kept.append(dict(progress.seconds))),
+  ):
+    clock.now += 2
+    progress.measure('gru', epoch=0)
+    clock.now += 3
+    progress.measure('gru', epoch=1)
+    raise KeyboardInterrupt
+  assert kept == [{'detector': 102}, {'detector': 105}]
+  progress.measure('gru', epoch=2)  # of no stage
+  assert len(kept) == 2

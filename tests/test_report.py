@@ -335,6 +335,13 @@ def test_each_leak_is_named_in_words(workdir):
     assert name in page
 
 
+def test_warnings_of_training_stand_at_the_top(workdir):
+  page = words_of(page_of(workdir, warnings=['the discriminator <has> won', 'and more']))
+  assert 'Training collapsed.' in page and 'the discriminator <has> won' in page
+  assert page.index('and more') < page.index('Precision')
+  assert 'Training collapsed.' not in words_of(page_of(workdir, warnings=[]))
+
+
 def test_an_honest_real_run_has_no_banner(workdir):
   page = words_of(page_of(workdir, leaks=[], origin='real'))
   assert 'Simulated data.' not in page

@@ -1,6 +1,5 @@
 """SeqGAN's Algorithm 1 on tiny sets: its order, its epochs, and what the generators learn."""
 
-import json
 from collections import Counter
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiling import compiled_fast
+from measurements import reproducible
 
 from configs import default
 from logjax.oversamplers.seqgan import fit as fit_module
@@ -69,10 +69,6 @@ def fast_compilation():
     yield
 
 
-def read(workdir) -> list[dict]:
-  return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-
-
 class Recorder:
   """Stands in for models and devices: notes what every step is given, and computes nothing."""
 
@@ -87,8 +83,8 @@ class Recorder:
     monkeypatch.setattr(fit_module, 'parallel_map', self.parallel_map)
 
   def create(self, model, allowed, key):
-    generator = TrainState(step=0, params={'weight': jnp.zeros((2, 1))}, opt_state=())
-    return SeqGANState(generator=generator, discriminator=(), rollout={}, allowed=allowed)
+    model = TrainState(step=0, params={'weight': jnp.zeros((2, 1))}, opt_state=())
+    return SeqGANState(generator=model, discriminator=model, rollout={}, allowed=allowed)
 
   def update_rollout_policy(self, state, rate):
     self.calls.append(('beta', rate))
@@ -102,7 +98,8 @@ class Recorder:
       joined = batch if axis == 1 else jax.tree.map(np.asarray, unshard(batch, axis))
       self.calls.append((name, joined, np.asarray(jax.random.key_data(unshard(keys, axis)))))
       metrics = ('loss', 'accuracy', 'reward', 'entropy', 'tokens', 'gradient_norm')
-      return state, dict.fromkeys(metrics, jnp.ones(2))
+      steps = () if axis == 1 else (keys.shape[1],)
+      return state, dict.fromkeys(metrics, jnp.ones((*steps, 2)))
 
     return step
 
@@ -138,7 +135,7 @@ def test_the_steps_follow_algorithm_1(recorder, tmp_path):
   adversarial = [play, play, *pretrained, *pretrained, ('beta', 0.25)]
   expected = [mle, mle, *pretrained, *pretrained, ('beta', 0.0), *adversarial, *adversarial]
   assert [call if call[0] == 'beta' else call[0] for call in recorder.calls] == expected
-  assert [(line['stage'], line['epoch']) for line in read(tmp_path)] == [
+  assert [(line['stage'], line['epoch']) for line in reproducible(tmp_path)] == [
     *((STAGES[0], 0), (STAGES[0], 1), (STAGES[1], 0), (STAGES[1], 1)),
     *((STAGES[2], 0), (STAGES[2], 1)),
   ]
@@ -219,14 +216,14 @@ def test_generators_learn_the_sentences_of_their_own_set(learnt):
 
 def test_the_loss_falls_to_the_entropy_of_the_sentences(learnt):
   """log 2 a sentence, over its tokens and end: log 2 / 4, / 3, / 5, / 2; mean over all four."""
-  losses = [line['loss'] for line in read(learnt[1]) if line['stage'] == STAGES[0]]
+  losses = [line['loss'] for line in reproducible(learnt[1]) if line['stage'] == STAGES[0]]
   entropy = np.log(2) * np.mean([1 / 4, 1 / 3, 1 / 5, 1 / 2])
   assert len(losses) == 25
   assert losses[0] > 2 * entropy and abs(losses[-1] - entropy) < 0.05
 
 
 def test_training_forgets_its_own_earlier_measurements_and_no_others(learnt):
-  stages = Counter(line['stage'] for line in read(learnt[1]))
+  stages = Counter(line['stage'] for line in reproducible(learnt[1]))
   assert stages == {STAGES[0]: 25, 'gru': 1}
 
 
@@ -260,7 +257,7 @@ def played(tmp_path_factory):
   for devices in (4, 4, 1):
     workdir = tmp_path_factory.mktemp('seqgan')
     generators = fit(ONE_EACH, method='seqgan', devices=devices, workdir=workdir)
-    runs.append((generators, read(workdir)))
+    runs.append((generators, reproducible(workdir)))
   return runs
 
 
@@ -273,8 +270,20 @@ def test_algorithm_1_measures_its_three_stages(played):
   assert 0 < adversarial['reward'] < 1 and adversarial['entropy'] > 0
   assert 1 <= adversarial['tokens'] <= SETS.length and adversarial['gradient_norm'] > 0
   assert 0 <= adversarial['discriminator_accuracy'] <= 1
-  values = [v for line in played[0][1] for v in line.values() if not isinstance(v, str)]
-  assert np.all(np.isfinite(values))
+  for line in played[0][1]:
+    for name, of_sets in line['sets'].items():
+      assert np.all(np.isfinite(of_sets)) and len(of_sets) == 2
+      assert line[name] == pytest.approx(np.mean(of_sets))
+
+
+def test_steps_and_rows_are_those_that_were_taken(played):
+  """Two sets of 32 rows an epoch in batches of 8, and as many generated ones for discriminators."""
+  lines = played[0][1]
+  counts = {line['stage']: (line['step'], line['rows']) for line in lines}
+  assert counts == {STAGES[0]: (4, 64), STAGES[1]: (8, 128), STAGES[2]: (1, 16 + 128)}
+  for line in lines:
+    assert line['gradient_norm'] > 0 and np.isfinite(line['gradient_norm'])
+  assert lines[-1]['discriminator_gradient_norm'] > 0
 
 
 def test_the_same_devices_give_the_same_bits(played):
@@ -290,7 +299,7 @@ def test_one_device_learns_what_four_learn(played):
   )
   for a, b in zip(alone, measured, strict=True):
     assert a.keys() == b.keys() and a['stage'] == b['stage']
-    numbers = a.keys() - {'stage'}
+    numbers = a.keys() - {'stage', 'sets'}
     assert [a[n] for n in numbers] == pytest.approx([b[n] for n in numbers], rel=1e-3, abs=1e-4)
 
 
@@ -330,8 +339,8 @@ def test_every_epoch_is_watched(watched):
 @pytest.mark.parametrize('stop', [(STAGES[0], 0), (STAGES[1], 0), (STAGES[2], 0)])
 def test_training_goes_on_from_a_watched_state_as_if_it_had_not_stopped(watched, stop):
   settings, generators, workdir, states = watched
-  measured = read(workdir)
+  measured = reproducible(workdir)
   start = (*stop, states[stop])
   again = fit(settings, method='seqgan', devices=2, workdir=workdir, start=start)
   jax.tree.map(np.testing.assert_array_equal, again.params, generators.params)
-  assert read(workdir) == measured
+  assert reproducible(workdir) == measured

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from logjax.arrays import load_arrays
 from logjax.corpora.examples import Examples
 from logjax.corpora.splits import Split
 from logjax.detectors.autoencoder import fit_autoencoder, make_autoencoder, make_encode
@@ -264,8 +265,8 @@ def restore_detector(
   path = folder / 'features.npz'
   if not path.exists():
     raise LogjaxError(f'no trained detector in {folder}: delete the folder and run --mode=train')
-  with np.load(path, allow_pickle=False) as saved:
-    mean, scale = saved['mean'], saved['scale']
+  saved = load_arrays(path, ('mean', 'scale'))
+  mean, scale = saved['mean'], saved['scale']
   key = jax.random.key(0)
   autoencoders = ({}, {})
   if config.detector.features != 'none':

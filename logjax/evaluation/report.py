@@ -31,7 +31,7 @@ STAGES = {
   'gru': 'GRU classifier',
 }
 
-_NOT_CURVES = frozenset({'stage', 'set', 'repetition', 'epoch', 'seconds'})
+_NOT_CURVES = frozenset({'stage', 'set', 'repetition', 'epoch', 'seconds', 'step', 'rows'})
 _MOST_ROWS = 50  # generated lines, and mistakes of either kind
 
 

@@ -7,6 +7,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from logjax.arrays import load_arrays
 from logjax.corpora.text import PAD, Vocabulary
 from logjax.errors import LogjaxError
 from logjax.oversamplers.oversample import GENERATORS
@@ -58,8 +59,8 @@ def restore_generators(
       f'no trained generators in {folder}: run --mode=train with an oversampler '
       f'that has them ({" or ".join(GENERATORS)})'
     )
-  with np.load(path, allow_pickle=False) as saved:
-    tokens, length = saved['tokens'], int(saved['length'])
+  saved = load_arrays(path, ('tokens', 'length'))
+  tokens, length = saved['tokens'], int(saved['length'])
   model = make_model(settings, tokens.shape[1], length)
 
   def init(key: jax.Array):

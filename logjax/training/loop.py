@@ -1,5 +1,6 @@
 """Training until the validation rows say stop. N rows, S steps, B batch."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,13 +10,17 @@ import ml_collections
 import numpy as np
 from jax import lax
 
-from logjax.errors import LogjaxError
+from logjax.training.divergence import Diverged, means_of_steps, stopped
 from logjax.training.keys import numpy_generator
-from logjax.training.parallel import replicate, shard
+from logjax.training.parallel import fill_up, replicate, shard
 from logjax.training.progress import Progress
 from logjax.training.state import TrainState
 
 _BLOCK = 512
+_CURE = 'lower the learning_rate of this model, in a new workdir'
+# A validation loss of so many times what the first step lost, or 1, is that of a model that
+# diverged, though finite: guessing loses less. So ends Adam with an absurd learning rate.
+_ABSURD = 1_000
 
 
 class Trained(NamedTuple):
@@ -36,6 +41,7 @@ class Reached(NamedTuple):
     epochs: how many are done.
     since: how many of them came after the best.
     finished: whether there are no more to come.
+    first: training loss of the very first step, None before it.
   """
 
   state: TrainState
@@ -44,6 +50,7 @@ class Reached(NamedTuple):
   epochs: int = 0
   since: int = 0
   finished: bool = False
+  first: float | None = None
 
   def after(
     self, state: TrainState, now: Trained, settings: ml_collections.ConfigDict
@@ -55,7 +62,15 @@ class Reached(NamedTuple):
     # The first epoch is the best so far, whatever the patience.
     finished &= not better or self.epochs + 1 == settings.epochs
     best = now if better else self.best
-    return Reached(state, best, now, self.epochs + 1, since, finished)
+    return Reached(state, best, now, self.epochs + 1, since, finished, self.first)
+
+  def most(self, settings: ml_collections.ConfigDict) -> float:
+    """Returns the largest validation loss of an epoch that has not diverged.
+
+    A good epoch that is there to fall back on is no worse for a later one.
+    """
+    safe = settings.restore_best and self.best is not None
+    return np.inf if safe else _ABSURD * max(self.first, 1.0)
 
   def about(self) -> dict[str, Any]:
     """What there is to know besides the arrays, for JSON."""
@@ -64,6 +79,7 @@ class Reached(NamedTuple):
       'epochs': self.epochs,
       'since': self.since,
       'finished': self.finished,
+      'first': self.first,
       **{name: {'epoch': t.epoch, 'metrics': t.metrics} for name, t in trained.items()},
     }
 
@@ -72,8 +88,8 @@ def epoch_shape(rows: int, rows_per_epoch: int, batch: int) -> tuple[int, int]:
   """Returns the steps S and the batch B of an epoch.
 
   An epoch has `rows_per_epoch` rows (0 = all), or all where there are fewer, in as few steps as
-  batches of `batch` allow, evenly filled; B is rounded up to a multiple of 8, so that up to 8
-  devices can share it.
+  batches of `batch` allow, evenly filled; B is rounded up to a multiple of 8, which up to 8
+  devices divide or nearly so.
   """
   rows = min(rows, rows_per_epoch) if rows_per_epoch else rows
   steps = max(1, -(-rows // batch))
@@ -131,8 +147,9 @@ def fit(
   """
   shape = epoch_shape(rows, settings.rows_per_epoch, settings.batch)
   order = numpy_generator(jax.random.fold_in(key, 0))
+  phase = name + ''.join(f'_{value}' for value in tags.values())
   label = name.replace('_', ' ') + ''.join(f' {value + 1}' for value in tags.values())
-  reached = _go_on(progress, state, name, tags)
+  reached = _go_on(progress, state, phase, name, tags)
   state = replicate(reached.state, devices)
   for _ in range(reached.epochs):
     draw_epoch(rows, shape, order)  # as before, so that what follows is drawn as if not stopped
@@ -143,10 +160,16 @@ def fit(
       if importance is not None:
         weights *= importance[index]
       keys = jax.random.split(jax.random.fold_in(key, epoch + 1), shape)
-      batches = shard((take(index), jnp.asarray(weights)), devices, axis=1)
-      state, metrics = epoch_step(state, batches, shard(keys, devices, axis=1))
-      now = _measured(state, metrics, validate, label, epoch)
-      progress.measure(name, **tags, epoch=epoch, **now.metrics)
+      given = functools.partial(_batch, take, index, weights, keys)
+      state, metrics = _take_steps(epoch_step, state, take, (index, weights, keys), devices)
+      if reached.first is None:
+        reached = reached._replace(first=float(metrics['loss'][0]))
+      try:
+        now = _measured(state, metrics, validate, epoch, given, reached.most(settings))
+      except Diverged as diverged:
+        raise stopped(diverged, progress, phase, label, epoch, _CURE) from None
+      steps = {'step': (epoch + 1) * shape[0], 'rows': int(np.count_nonzero(weights))}
+      progress.measure(name, **tags, epoch=epoch, **steps, **now.metrics)
       reached = reached.after(state, now, settings)
       progress.keeper.keep((state, reached.best.params), reached.about(), last=reached.finished)
       advance(f'loss {now.metrics["loss"]:.4f} valid {now.metrics["valid_loss"]:.4f}')
@@ -155,33 +178,77 @@ def fit(
   return reached.best if settings.restore_best else reached.last
 
 
-def _go_on(progress: Progress, state: TrainState, name: str, tags: dict[str, int]) -> Reached:
+def _take_steps(
+  epoch_step: Callable, state: TrainState, take: Callable, drawn: tuple, devices: int
+) -> tuple[TrainState, dict[str, jax.Array]]:
+  """Takes the steps of an epoch with the rows, weights and keys [S, B] that were drawn for it."""
+  index, weights, keys = drawn
+  places = index.shape[1]
+  index, keys = fill_up((index, keys), devices, axis=1)
+  weights = np.pad(weights, ((0, 0), (0, index.shape[1] - places)))
+  batches = shard((take(index), jnp.asarray(weights)), devices, axis=1)
+  return epoch_step(state, batches, shard(keys, devices, axis=1))
+
+
+def _go_on(
+  progress: Progress, state: TrainState, phase: str, name: str, tags: dict[str, int]
+) -> Reached:
   """What an earlier call reached, or the beginning; later lines of metrics.jsonl are dropped."""
-  phase = name + ''.join(f'_{value}' for value in tags.values())
   found = progress.keeper.begin(phase, (state, state.params))
   reached = Reached(state)
   if found is not None:
     (state, params), about = found
     best = Trained(params, about['best']['epoch'], about['best']['metrics'])
     last = Trained(state.params, about['last']['epoch'], about['last']['metrics'])
-    reached = Reached(state, best, last, about['epochs'], about['since'], about['finished'])
+    done = (about[name] for name in ('epochs', 'since', 'finished', 'first'))
+    reached = Reached(state, best, last, *done)
   progress.forget(name, kept=reached.epochs, **tags)
   return reached
 
 
 def _measured(
-  state: TrainState, metrics: dict[str, jax.Array], validate: Callable, label: str, epoch: int
+  state: TrainState,
+  metrics: dict[str, jax.Array],
+  validate: Callable,
+  epoch: int,
+  given: Callable[[int], dict[str, Any]],
+  most: float,
 ) -> Trained:
-  """The parameters after an epoch with what was measured, or the end of a phase that diverged."""
+  """The parameters after an epoch with what was measured; raises Diverged where it did.
+
+  Args:
+    state: after the epoch.
+    metrics: of its steps, [S].
+    validate: as in `fit`.
+    epoch: from 0.
+    given: the batch of a step.
+    most: that the validation loss may be.
+  """
+  means = means_of_steps(metrics, given)
   params = jax.tree.map(np.asarray, state.params)
-  measured = {name: float(value) for name, value in metrics.items()}
+  measured = {name: float(value) for name, value in means.items()}
   measured |= {f'valid_{name}': float(value) for name, value in validate(params).items()}
-  if not np.isfinite([measured['loss'], measured['valid_loss']]).all():
-    raise LogjaxError(
-      f'{label}: loss {measured["loss"]}, validation loss {measured["valid_loss"]} in epoch '
-      f'{epoch + 1}: lower the learning_rate of this model'
-    )
+  wrong = ''
+  if not np.isfinite(measured['valid_loss']) or measured['valid_loss'] > most:
+    wrong = f'validation loss {measured["valid_loss"]:.6g}'
+  elif not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
+    wrong = 'parameters that are not finite'
+  if wrong:
+    steps = {name: np.asarray(value) for name, value in metrics.items()}
+    absurd = steps['loss'] > most
+    # The first step that found what the one before it had done, else the last.
+    step = int(absurd.argmax()) if absurd.any() else len(absurd) - 1
+    steps = {name: value[: step + 1] for name, value in steps.items()}
+    raise Diverged(wrong, step, given(step), steps)
   return Trained(params, epoch, measured)
+
+
+def _batch(
+  take: Callable, index: np.ndarray, weights: np.ndarray, keys: jax.Array, step: int
+) -> dict[str, Any]:
+  """What a step of an epoch was given: its examples [B, ...], their weights [B] and keys [B]."""
+  examples = jax.tree.map(lambda x: x[0], take(index[step : step + 1]))
+  return {'examples': examples, 'weights': weights[step], 'keys': keys[step]}
 
 
 def _better(new: dict[str, float], old: dict[str, float], monitor: str) -> bool:

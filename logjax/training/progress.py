@@ -2,15 +2,18 @@
 
 import contextlib
 import json
+import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import rich.console
 import rich.progress
 
+from logjax.hosts import HOSTS
 from logjax.training.keeper import Keeper
 
 _SECONDS_BETWEEN_LINES = 15
@@ -22,34 +25,60 @@ class Progress:
   Args:
     workdir: where metrics.jsonl is; None for nowhere.
     quiet: tell nothing on the terminal.
-
     keeper: where phases leave what they have reached; one that keeps nothing unless given.
 
   Attributes:
-    keeper: the same.
-    seconds: time of every finished stage.
+    workdir, keeper: the same.
+    seconds: time of every finished stage, and what the one that runs took so far.
   """
 
   def __init__(
     self, workdir: Path | None = None, *, quiet: bool = False, keeper: Keeper | None = None
   ):
-    self.keeper = keeper or Keeper()
+    self.workdir, self.keeper = workdir, keeper or Keeper()
     self._file = workdir / 'metrics.jsonl' if workdir else None
     self._console = rich.console.Console(
-      file=sys.stderr, highlight=False, soft_wrap=True, markup=False, emoji=False, quiet=quiet
+      file=sys.stderr,
+      highlight=False,
+      soft_wrap=True,
+      markup=False,
+      emoji=False,
+      quiet=quiet or not HOSTS.first,
     )
     self.seconds: dict[str, float] = {}
+    self._beat: Callable[[], None] = lambda: None
+    self._measured = time.monotonic()
 
   def say(self, text: str) -> None:
     """Prints a line."""
     self._console.print(text)
 
   @contextlib.contextmanager
-  def stage(self, name: str) -> Iterator[None]:
-    """Times a stage."""
-    start = time.monotonic()
-    yield
-    self.seconds[name] = round(time.monotonic() - start, 3)
+  def stage(
+    self, name: str, *, spent: float = 0.0, keep: Callable[[], Any] = lambda: None
+  ) -> Iterator[None]:
+    """Times a stage.
+
+    Args:
+      name: of the stage.
+      spent: seconds that earlier calls, which were killed, spent on it.
+      keep: called after every measurement, when `seconds` has what the stage took so far.
+    """
+    start = time.monotonic() - spent
+
+    def beat() -> None:
+      self.seconds[name] = round(time.monotonic() - start, 3)
+
+    def beat_and_keep() -> None:
+      beat()
+      keep()
+
+    before, self._beat = self._beat, beat_and_keep
+    try:
+      yield
+      beat()
+    finally:
+      self._beat = before
 
   def forget(self, *stages: str, kept: int = 0, **tags: int) -> None:
     """Drops the lines of some stages from metrics.jsonl, before they are run again.
@@ -77,13 +106,42 @@ class Progress:
       partial.write_text(''.join(f'{line}\n' for line in stay))
       partial.replace(self._file)
 
-  def measure(self, stage: str, **values: float) -> None:
-    """Appends one line to metrics.jsonl."""
-    if self._file is None:
-      return
-    values = {k: v if isinstance(v, int | str) else float(v) for k, v in values.items()}
-    with self._file.open('a') as file:
-      file.write(json.dumps({'stage': stage, **values}) + '\n')
+  def measured(self, *stages: str) -> list[dict[str, Any]]:
+    """Returns the lines of some stages in metrics.jsonl, whatever call measured them."""
+    if self._file is None or not self._file.exists():
+      return []
+    lines = map(_values_of, self._file.read_text().splitlines())
+    return [values for values in lines if values is not None and values['stage'] in stages]
+
+  def adopt(self, lines: Iterable[dict[str, Any]], *stages: str) -> None:
+    """Takes what another run measured of some stages for what this one did."""
+    self.forget(*stages)
+    if self._file is not None:
+      with self._file.open('a') as file:
+        file.writelines(json.dumps(values) + '\n' for values in lines)
+
+  def measure(self, stage: str, **values: float | dict[str, Any]) -> None:
+    """Appends one line to metrics.jsonl.
+
+    What is another in every call of the same run stands in its `machine`: seconds since the
+    measurement before it or the beginning of the loop, rows a second where `rows` are given, and
+    memory.
+
+    Args:
+      stage: that is measured.
+      values: by name; a dict is written as it is.
+    """
+    now = time.monotonic()
+    seconds, self._measured = now - self._measured, now
+    if self._file is not None:
+      machine = {'seconds': round(seconds, 6)}
+      if 'rows' in values and seconds > 0:
+        machine['rows_per_second'] = round(values['rows'] / seconds, 1)
+      values = {k: v if isinstance(v, int | str | dict) else float(v) for k, v in values.items()}
+      line = {'stage': stage, **values, 'machine': machine | _memory()}
+      with self._file.open('a') as file:
+        file.write(json.dumps(line) + '\n')
+    self._beat()
 
   @contextlib.contextmanager
   def track(self, name: str, total: int) -> Iterator[Callable[..., None]]:
@@ -96,6 +154,7 @@ class Progress:
     Yields:
       `advance(note='')`, to be called after every round with what it measured.
     """
+    self._measured = time.monotonic()
     if self._console.is_terminal:
       columns = (
         rich.progress.TextColumn('{task.description:<32}'),
@@ -153,6 +212,16 @@ class Progress:
     yield advance
     if done:
       say(f'{time.monotonic() - begin:.0f} s')
+
+
+def _memory() -> dict[str, float]:
+  """Most memory used so far, in MB: by the process, and on the fullest accelerator if it tells."""
+  unit = 1 if sys.platform == 'darwin' else 1024  # getrusage counts in bytes there, else in KiB
+  peak = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  memory = {'memory_mb': round(peak / 1e6, 1)}
+  stats = [device.memory_stats() or {} for device in jax.local_devices()]
+  on_device = max(stat.get('peak_bytes_in_use', 0) for stat in stats)
+  return memory | ({'device_memory_mb': round(on_device / 1e6, 1)} if on_device else {})
 
 
 def _values_of(line: str) -> dict[str, Any] | None:

@@ -57,7 +57,8 @@ def make_train_step(
     weight 0 marks padding, whose loss may even be infinite. Loss and metrics are sums of what is
     weighted over the batches of all devices, divided by the number of examples there, padding not
     counted: means where weights are 1. Divided by the sum of weights instead, a batch without an
-    example of large weight would pull as much as one with it.
+    example of large weight would pull as much as one with it. `gradient_norm` is the global norm
+    of the gradient as the optimiser is given it, before anything is clipped.
   """
 
   def step(state: TrainState, batch: tuple[Any, jax.Array], keys: jax.Array):
@@ -75,6 +76,7 @@ def make_train_step(
 
     gradients, metrics = jax.grad(share_of_loss, has_aux=True)(state.params)
     gradients, metrics = sum_over_devices((gradients, metrics))
+    metrics = metrics | {'gradient_norm': optax.tree.norm(gradients)}
     return apply_gradients(tx, state, gradients), metrics
 
   return step

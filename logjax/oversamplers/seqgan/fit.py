@@ -7,19 +7,20 @@ K sets, B batch, S steps, T time.
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from logjax.errors import LogjaxError
 from logjax.oversamplers.seqgan import train
+from logjax.oversamplers.seqgan.epochs import epoch_of, real_batch, run_epoch
 from logjax.oversamplers.seqgan.generators import Generators, make_model
 from logjax.oversamplers.seqgan.maligan import make_maligan_step
 from logjax.oversamplers.seqgan.sets import Sets
 from logjax.oversamplers.seqgan.textgan import make_textgan_steps
+from logjax.training.divergence import Diverged, all_finite, means_of_steps, stopped
 from logjax.training.keys import numpy_generator
 from logjax.training.parallel import (
   choose_devices,
@@ -34,6 +35,9 @@ from logjax.training.progress import Progress
 
 METHODS = ('mle', 'seqgan', 'maligan', 'textgan')
 STAGES = ('generator_mle', 'discriminator_pretrain', 'adversarial')
+_CURE = (
+  'lower seqgan.generator_learning_rate or seqgan.discriminator_learning_rate, in a new workdir'
+)
 
 
 class Phase(NamedTuple):
@@ -44,8 +48,10 @@ class Phase(NamedTuple):
     title: its name for people.
     epochs: how many it has.
     begin: from the state that the phase before left to the one that this begins with.
-    run: `(state, key) -> (state, metrics)`, one epoch.
+    run: `(state, key) -> (state, metrics [K])`, one epoch; raises Diverged.
     note: which metrics to show, as a format string.
+    steps: that an epoch has; of the generators, where both models take some.
+    rows: that an epoch trains on, of all sets and models.
   """
 
   stage: str
@@ -54,6 +60,8 @@ class Phase(NamedTuple):
   begin: Callable
   run: Callable
   note: str
+  steps: int
+  rows: int
 
 
 def fit_generators(
@@ -87,7 +95,7 @@ def fit_generators(
     raise ValueError(f'{method!r} is none of {", ".join(METHODS)}')
   model = make_model(settings, sets.tokens.shape[1], sets.length)
   init_key, *keys = jax.random.split(key, 4)
-  devices = choose_devices(settings.batch, devices)
+  devices = choose_devices(devices, dividing=settings.batch)
   phases = _phases(settings, model, sets, devices, method)[: 1 if method == 'mle' else 3]
   if start is None:
     done, last = -1, -1
@@ -105,12 +113,28 @@ def fit_generators(
       state = replicate(phase.begin(state), devices)
     with progress.track(phase.title, phase.epochs - first) as advance:
       for epoch in range(first, phase.epochs):
-        state, metrics = phase.run(state, jax.random.fold_in(phase_key, epoch))
-        progress.measure(phase.stage, epoch=epoch, **_finite(metrics, phase.stage, epoch))
+        try:
+          state, metrics = _checked(phase, state, jax.random.fold_in(phase_key, epoch))
+        except Diverged as diverged:
+          raise stopped(diverged, progress, phase.stage, phase.stage, epoch, _CURE) from None
+        means = {name: float(np.mean(value)) for name, value in metrics.items()}
+        count = {'step': (epoch + 1) * phase.steps, 'rows': phase.rows}
+        each = {name: np.asarray(value).tolist() for name, value in metrics.items()}
+        progress.measure(phase.stage, epoch=epoch, **count, **means, sets=each)
         if watch is not None:
           watch(phase.stage, epoch, state)
-        advance(phase.note.format(**metrics))
+        advance(phase.note.format(**means))
   return Generators(jax.tree.map(np.asarray, state.generator.params), sets.tokens, sets.length)
+
+
+def _checked(
+  phase: Phase, state: train.SeqGANState, key: jax.Array
+) -> tuple[train.SeqGANState, dict[str, np.ndarray]]:
+  """Runs an epoch; raises Diverged where even its last step did harm, so that none is kept."""
+  state, metrics = phase.run(state, key)
+  if not all_finite((state.generator.params, state.discriminator.params)):
+    raise Diverged('parameters that are not finite', phase.steps - 1, None, {})
+  return state, metrics
 
 
 def _adversarial_steps(
@@ -131,11 +155,12 @@ def _phases(
   generator_step, discriminator_step = _adversarial_steps(settings, model, method)
   generator_step = parallel(generator_step, devices)
   judge = _discriminator_round(settings, discriminator_step, model, sets, devices)
+  judged_rows = 2 * settings.rows_per_epoch * settings.discriminator_epochs  # of a set, in a round
 
   def mle_epoch(state: train.SeqGANState, key: jax.Array):
     generator = numpy_generator(key)
-    drawn = np.stack([_epoch_of(rows, settings.rows_per_epoch, generator) for rows in sets.rows])
-    return _run_epoch(mle_step, state, drawn, settings.batch, key, devices)
+    drawn = np.stack([epoch_of(rows, settings.rows_per_epoch, generator) for rows in sets.rows])
+    return run_epoch(mle_step, state, drawn, settings.batch, key, devices)
 
   def begin_adversarial(state: train.SeqGANState) -> train.SeqGANState:
     # The published code gives this phase an Adam of its own: the small gradients of the phase
@@ -146,34 +171,51 @@ def _phases(
 
   def adversarial_round(state: train.SeqGANState, key: jax.Array):
     shape = (len(state.allowed), settings.batch, 2)
+    given, steps = [], []
     for g in range(settings.g_steps):
       step_key = jax.random.fold_in(key, g)
+      given.append({'keys': jax.random.split(step_key, shape)})
       batch = jnp.zeros(devices)  # the generators make their own
       if method == 'textgan':
-        batch = shard(_real_batch(sets, settings.batch, step_key), devices, axis=1)
-      keys = jax.random.split(step_key, shape)
-      state, metrics = generator_step(state, batch, shard(keys, devices, axis=1))
-    judged = {}
+        given[g]['examples'] = real_batch(sets, settings.batch, step_key)
+        batch = shard(given[g]['examples'], devices, axis=1)
+      state, metrics = generator_step(state, batch, shard(given[g]['keys'], devices, axis=1))
+      steps.append(metrics)
+    metrics = means_of_steps(
+      {name: np.stack([step[name] for step in steps]) for name in metrics}, given.__getitem__
+    )
     for d in range(settings.d_steps):
-      state, judged = judge(state, jax.random.fold_in(key, settings.g_steps + d))
-    state = train.update_rollout_policy(state, settings.rollout_update)
-    metrics = {name: float(np.mean(value)) for name, value in metrics.items()}
-    return state, metrics | {f'discriminator_{name}': value for name, value in judged.items()}
+      step_key = jax.random.fold_in(key, settings.g_steps + d)
+      before = d * judged_rows // settings.batch
+      state, judged = judge(state, step_key, before, 'discriminator_')
+      metrics |= judged
+    return train.update_rollout_policy(state, settings.rollout_update), metrics
 
   def as_it_is(state: train.SeqGANState) -> train.SeqGANState:
     return state
 
   shown = 'mmd {mmd:.4f}' if method == 'textgan' else 'reward {reward:.4f}'
-  titles = ('generator, maximum likelihood', 'discriminator, pretraining')
+  played = settings.g_steps * settings.batch + settings.d_steps * judged_rows
   return (
-    Phase(STAGES[0], titles[0], settings.mle_epochs, as_it_is, mle_epoch, 'loss {loss:.4f}'),
+    Phase(
+      STAGES[0],
+      'generator, maximum likelihood',
+      settings.mle_epochs,
+      as_it_is,
+      mle_epoch,
+      'loss {loss:.4f}',
+      settings.rows_per_epoch // settings.batch,
+      len(sets.rows) * settings.rows_per_epoch,
+    ),
     Phase(
       STAGES[1],
-      titles[1],
+      'discriminator, pretraining',
       settings.discriminator_rounds,
       as_it_is,
       judge,
       'loss {loss:.4f} accuracy {accuracy:.3f}',
+      judged_rows // settings.batch,
+      len(sets.rows) * judged_rows,
     ),
     Phase(
       STAGES[2],
@@ -182,6 +224,8 @@ def _phases(
       begin_adversarial,
       adversarial_round,
       f'{shown} entropy {{entropy:.3f}}',
+      settings.g_steps,
+      len(sets.rows) * played,
     ),
   )
 
@@ -193,12 +237,16 @@ def _discriminator_round(
   sets: Sets,
   devices: int,
 ) -> Callable:
-  """Makes `(state, key) -> (state, metrics)`: new generated rows, some epochs on them and real."""
+  """Makes `(state, key) -> (state, metrics [K])`: new generated rows, epochs on them and real ones.
+
+  It also takes how many steps came before, by which one that diverges is told, and what is to stand
+  before the names of the metrics, which are those of the last epoch.
+  """
   count = settings.rows_per_epoch
   step = parallel(scan_steps(one_step), devices)
   sampler = parallel_map(train.make_sampler(model), devices)
 
-  def update(state: train.SeqGANState, key: jax.Array):
+  def update(state: train.SeqGANState, key: jax.Array, before: int = 0, prefix: str = ''):
     sample_key, *epoch_keys = jax.random.split(key, 1 + settings.discriminator_epochs)
     keys = shard(jax.random.split(sample_key, (len(sets.rows), count)), devices, axis=1)
     drawn = sampler((state.generator.params, state.allowed), keys)
@@ -208,51 +256,13 @@ def _discriminator_round(
       mixed, real = [], []
       for rows, fakes in zip(sets.rows, generated, strict=True):
         order = generator.permutation(2 * count)
-        mixed.append(np.concatenate([_epoch_of(rows, count, generator), fakes])[order])
+        mixed.append(np.concatenate([epoch_of(rows, count, generator), fakes])[order])
         real.append(order < count)
       batch = (np.stack(mixed), np.stack(real))
-      state, metrics = _run_epoch(step, state, batch, settings.batch, epoch_key, devices)
+      state, metrics = run_epoch(
+        step, state, batch, settings.batch, epoch_key, devices, before=before, prefix=prefix
+      )
+      before += 2 * count // settings.batch
     return state, metrics
 
   return update
-
-
-def _finite(metrics: dict[str, float], stage: str, epoch: int) -> dict[str, float]:
-  """Returns the metrics, or ends a phase that diverged with one line."""
-  broken = [f'{name} {value}' for name, value in metrics.items() if not np.isfinite(value)]
-  if broken:
-    raise LogjaxError(
-      f'{stage}: {broken[0]} in epoch {epoch + 1}: lower seqgan.generator_learning_rate or '
-      'seqgan.discriminator_learning_rate, in a new workdir'
-    )
-  return metrics
-
-
-def _epoch_of(rows: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-  """Shuffles rows [n, T] and takes `count` of them, in several passes where there are fewer."""
-  passes = -(-count // len(rows))
-  order = np.concatenate([generator.permutation(len(rows)) for _ in range(passes)])
-  return rows[order[:count]]
-
-
-def _real_batch(sets: Sets, batch: int, key: jax.Array) -> jax.Array:
-  """Real rows for one step of the generators, [K, B, T]."""
-  generator = numpy_generator(key)
-  return jnp.asarray(np.stack([_epoch_of(rows, batch, generator) for rows in sets.rows]))
-
-
-def _run_epoch(
-  step: Callable, state: train.SeqGANState, rows: Any, batch: int, key: jax.Array, devices: int
-) -> tuple[train.SeqGANState, dict[str, float]]:
-  """Runs a step over all batches of rows [K, S * B, ...]; metrics are means over the sets too."""
-
-  def batches(x: np.ndarray) -> jax.Array:
-    x = x.reshape(x.shape[0], -1, batch, *x.shape[2:])
-    return jnp.asarray(np.moveaxis(x, 0, 1))
-
-  examples = jax.tree.map(batches, rows)
-  shape = jax.tree.leaves(examples)[0].shape[:3]
-  keys = jax.random.split(jax.random.fold_in(key, 1), shape)
-  sharded = shard((examples, jnp.ones(shape)), devices, axis=2)
-  state, metrics = step(state, sharded, shard(keys, devices, axis=2))
-  return state, {name: float(np.mean(value)) for name, value in metrics.items()}

@@ -210,6 +210,7 @@ def _make_discriminator_step(model: SeqGAN, mmd_weight: float) -> Callable:
 
     gradients, metrics = jax.grad(share_of_loss, has_aux=True)(state.params)
     gradients, metrics = sum_over_devices((gradients, metrics))
+    metrics = metrics | {'gradient_norm': optax.tree.norm(gradients)}
     return apply_gradients(model.discriminator_tx, state, gradients), metrics
 
   def step(state: SeqGANState, batch: Any, keys: jax.Array):

@@ -1,0 +1,115 @@
+"""Training after training in one process: memory, files, descriptors and threads do not grow."""
+
+import gc
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tiny
+from compiling import compiled_fast
+from test_loop import X, Y, linear_loss, linear_metrics, settings_of
+
+from logjax.part import do_part
+from logjax.training.keeper import Keeper
+from logjax.training.loop import fit, make_validate
+from logjax.training.parallel import parallel, scan_steps
+from logjax.training.progress import Progress
+from logjax.training.state import create_state, make_train_step
+
+TRAININGS = int(os.environ.get('LOGJAX_SOAK', 200))
+FULL = 10  # every so many trainings has all phases; the others are the quickest that there are
+
+
+class Use(NamedTuple):
+  """What this process holds: resident memory in MB, and how many of each."""
+
+  memory: float
+  descriptors: int
+  threads: int
+  mappings: int
+
+
+def use() -> Use:
+  gc.collect()
+  pages = int(Path('/proc/self/statm').read_text().split()[1])
+  return Use(
+    pages * os.sysconf('SC_PAGE_SIZE') / 1e6,
+    len(os.listdir('/proc/self/fd')),
+    len(os.listdir('/proc/self/task')),
+    Path('/proc/self/maps').read_text().count('\n'),
+  )
+
+
+def config_of(number: int):
+  config = tiny.get_config('bgl')
+  config.checkpoint.epochs = 1
+  if number % FULL:
+    config.oversampler.name = 'mle'
+    config.detector.repetitions = 1
+  return config
+
+
+def fit_and_keep(workdir: Path) -> None:
+  """Trains a line, a phase of its own that keeps every epoch."""
+  tx = optax.sgd(0.1)
+  keeper = Keeper(workdir / 'unfinished', epochs=1, owner='run')
+  fit(
+    create_state({'w': jnp.zeros(3)}, tx),
+    parallel(scan_steps(make_train_step(linear_loss, tx)), 1),
+    lambda index: (jnp.asarray(X[index]), jnp.asarray(Y[index])),
+    len(X),
+    make_validate(linear_metrics, (X, Y), np.ones(len(X))),
+    settings_of(epochs=3),
+    key=jax.random.key(1),
+    devices=1,
+    progress=Progress(workdir, keeper=keeper),
+    name='line',
+  )
+  keeper.clear()
+
+
+needs_proc = pytest.mark.skipif(not Path('/proc/self/statm').exists(), reason='needs Linux /proc')
+
+
+@needs_proc
+def test_phases_leave_no_file_descriptor_or_thread_behind(tmp_path):
+  used = []
+  for _ in range(4):
+    fit_and_keep(tmp_path)
+    used.append(use())
+    assert {path.name for path in tmp_path.iterdir()} == {'metrics.jsonl'}
+  assert used[-1].descriptors <= used[0].descriptors, used
+  assert used[-1].threads <= used[0].threads + 2, used  # pools may be filled a little later
+
+
+@needs_proc
+@pytest.mark.slow
+def test_many_trainings_in_one_process_leave_nothing_behind(tmp_path, monkeypatch, capsys):
+  temporary = tmp_path / 'temporary'
+  temporary.mkdir()
+  monkeypatch.setattr(tempfile, 'tempdir', str(temporary))
+  used = {}
+  for number in range(1, TRAININGS + 1):
+    workdir = tmp_path / str(number) / 'run'
+    with compiled_fast():
+      do_part(config_of(number), workdir, tmp_path / 'cache' / 'logjax', 'the command')
+    left = {path.name for path in workdir.rglob('*') if '.part' in path.name}
+    assert not left and not (workdir / 'unfinished').exists()
+    shutil.rmtree(workdir.parent)
+    used[number] = use()
+    with capsys.disabled():
+      print(number, used[number], flush=True)
+  assert not list(temporary.iterdir())
+  tenth, last = used[FULL], used[TRAININGS - TRAININGS % FULL]
+  assert last.memory < 1.05 * tenth.memory, used
+  assert last.descriptors <= tenth.descriptors, used
+  # Pools of threads may be filled a little later.
+  assert last.threads <= tenth.threads + 2, used
+  assert last.mappings < 1.05 * tenth.mappings, used
