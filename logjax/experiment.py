@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from logjax.corpora.examples import Prepared, add_generated, prepare
-from logjax.corpora.formats import write_rejected, write_rejected_lines
+from logjax.corpora.parsing import write_rejected, write_rejected_lines
 from logjax.corpora.source import Corpus, open_corpus
 from logjax.corpora.splits import knows_all, redraw
 from logjax.details import make_details

@@ -7,6 +7,7 @@ and tell nothing: whatever decides how a run goes on is then the same everywhere
 """
 
 import contextlib
+import hashlib
 import io
 import os
 import re
@@ -15,31 +16,16 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from logjax.errors import LogjaxError
 from logjax.stopping import STOPPING, Stopped
-from logjax.watch import Watch
+from logjax.watch import Place, Watch
 
 # Jobs of Slurm choose a port by their number, so that two of them on one node do not meet.
 _SLURM_PORTS = (61_440, 4_096)
 _PIECE_BYTES = 64 * 2**20
-
-
-class Place(NamedTuple):
-  """Which process this is.
-
-  Attributes:
-    coordinator: host and port of the first process, where all meet.
-    processes: how many there are.
-    process: the number of this one, from 0.
-  """
-
-  coordinator: str
-  processes: int
-  process: int
 
 
 class Hosts:
@@ -80,8 +66,11 @@ class Hosts:
     self._meet(place)
     try:
       yield
-    except (Stopped, KeyboardInterrupt):
-      self._part()
+    except Stopped:
+      if STOPPING.together:
+        self._part()
+      else:
+        self.watch.tell('it was stopped before the others were')
       raise
     except LogjaxError as error:
       self.watch.tell(str(error))
@@ -95,25 +84,14 @@ class Hosts:
   def _meet(self, place: Place) -> None:
     import jax
 
+    self.watch = Watch(place)
     # It would take SIGTERM, which is answered in stopping.py.
     jax.config.update('jax_enable_preemption_service', False)
-    try:
-      jax.distributed.initialize(
-        place.coordinator,
-        place.processes,
-        place.process,
-        cluster_detection_method='deactivate',
-      )
-    except (RuntimeError, ValueError) as error:
-      raise LogjaxError(
-        f'process {place.process} of {place.processes} cannot meet the others at '
-        f'{place.coordinator} ({" ".join(str(error).split())[:120]}): start all of them with the '
-        'same --coordinator, which process 0 can listen at and all can reach'
-      ) from error
+    jax.distributed.initialize(
+      place.coordinator, place.processes, place.process, cluster_detection_method='deactivate'
+    )
     self.place, STOPPING.several = place, True
     _hide_gloo()
-    host = place.coordinator.rpartition(':')[0]
-    self.watch = Watch(host, place.processes, place.process, self._from_first)
     counts = {int(n) for n in self.gather(b'%d' % jax.local_device_count())}
     if len(counts) > 1:
       self.watch.close()  # each sees it
@@ -145,6 +123,20 @@ class Hosts:
       for part, row in zip(parts, multihost_utils.process_allgather(piece), strict=True):
         part.append(np.asarray(row).tobytes())
     return [b''.join(part)[:size] for part, size in zip(parts, sizes.tolist(), strict=True)]
+
+  def check_same(self, text: str) -> None:
+    """Checks that all processes are about to do the same.
+
+    Raises:
+      LogjaxError: on every process, when one gave another text than the first.
+    """
+    first, *others = self.gather(hashlib.sha256(text.encode()).digest())
+    if differ := [str(n) for n, other in enumerate(others, 1) if other != first]:
+      self.watch.close()  # each sees it
+      raise LogjaxError(
+        f'process {", ".join(differ)} was given other flags than process 0, or another logjax: '
+        'give all the same command, but for --process'
+      )
 
   def most(self, number: int) -> int:
     """Returns the largest of the numbers that the processes gave."""

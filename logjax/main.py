@@ -15,10 +15,12 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+import logjax
 from logjax.command_line import cache_folder, command, parse, use_all_cores
 from logjax.errors import LogjaxError, is_full, quiet_threads
-from logjax.hosts import HOSTS, Place, find_place
+from logjax.hosts import HOSTS, find_place
 from logjax.stopping import STOPPING, Stopped
+from logjax.watch import Place
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Configuration file.', lock_config=True)
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints, results, report.')
@@ -54,9 +56,10 @@ def main(argv: list[str]) -> None:
     return
   if _WORKDIR.value is None:
     raise LogjaxError('--workdir must have a value: the folder for checkpoints, results and report')
-  if _MODE.value in ('evaluate', 'generate'):
+  if _MODE.value in ('evaluate', 'generate') or 'oracle' in _CONFIG.value:
     check_alone(place)
   with HOSTS.joined(place), HOSTS.workdir(Path(_WORKDIR.value)) as workdir:
+    HOSTS.check_same(f'{logjax.__version__} {_MODE.value} {_CONFIG.value.to_json_best_effort()}')
     if 'oracle' in _CONFIG.value:
       run_oracle(workdir)
     elif _MODE.value == 'ladder':
@@ -71,7 +74,8 @@ def check_alone(place: Place | None) -> None:
   """Refuses a mode that several processes do not share."""
   if place is not None:
     raise LogjaxError(
-      f'--mode={_MODE.value} is for one process: leave out --coordinator, --processes and --process'
+      'evaluate, generate, benchmark and the oracle are for one process: leave out --coordinator, '
+      '--processes and --process'
     )
 
 
@@ -114,9 +118,7 @@ def run_oracle(workdir: Path) -> None:
 
   if _MODE.value != 'train':
     raise LogjaxError('configs/oracle.py has --mode=train only; it goes on where it stopped')
-  results = oracle_run.run(_CONFIG.value, workdir)
-  if HOSTS.first:
-    oracle_run.print_results(results)
+  oracle_run.print_results(oracle_run.run(_CONFIG.value, workdir))
 
 
 def run_experiment(workdir: Path) -> None:

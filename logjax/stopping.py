@@ -26,12 +26,13 @@ class Stopping:
     phase: that keeps what it has reached when asked, after its current epoch; '' for none.
     asked: the signal, None before one.
     several: whether other processes work at the same run, with whom a phase stops together.
+    together: whether all of them stop now.
   """
 
   def __init__(self):
     self.phase = ''
     self.asked: int | None = None
-    self.several = False
+    self.several = self.together = False
 
   @contextlib.contextmanager
   def listening(self) -> Iterator[None]:

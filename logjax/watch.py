@@ -1,56 +1,78 @@
-"""Whether the other processes of a run are alive: when one dies the others end, and say which.
+"""How the processes of a run meet, and how they learn that one of them has ended.
 
-JAX notices too, but only after 100 seconds, and aborts with the traces of a library. Here every
-process holds a connection to the first one and says now and then that it is there; a connection
+JAX does both too, but aborts with the traces of a library, and only after 100 seconds. Here every
+process keeps a connection to the first one and says now and then that it is there: a connection
 that ends without a farewell tells of a death at once, silence of a host that is gone.
 """
 
 import json
 import os
-import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from typing import NamedTuple, TextIO
 
-# Seconds after which silence means death.
+from logjax.errors import LogjaxError
+
+# Seconds after which silence means death, and that the processes wait for each other at the start.
 SILENCE = 30.0
-_LONGEST_LINE = 1_000
+PATIENCE = 300.0
+_LONGEST_LINE = 100_000
+
+
+class Place(NamedTuple):
+  """Which process this is.
+
+  Attributes:
+    coordinator: host and port of the first process, where all meet.
+    processes: how many there are.
+    process: the number of this one, from 0.
+  """
+
+  coordinator: str
+  processes: int
+  process: int
+
+  @property
+  def address(self) -> tuple[str, int]:
+    """Host and port, apart."""
+    host, _, port = self.coordinator.rpartition(':')
+    return host.strip('[]'), int(port)
+
+
+class _Peer(NamedTuple):
+  """A connection to another process, what comes over it as lines, and the process's name."""
+
+  connection: socket.socket
+  lines: TextIO
+  name: str
 
 
 class Watch:
   """Watches over the other processes; in one that is not the first, over the first.
 
   Args:
-    host: of the first process.
-    processes: how many there are.
-    process: which this is.
-    from_first: returns everywhere what the first process gave, for all at once.
+    place: of this process.
     silence: seconds after which a process that says nothing counts as dead.
+    patience: seconds that the processes wait for each other at the start.
+
+  Raises:
+    LogjaxError: when they do not meet.
   """
 
-  def __init__(
-    self,
-    host: str,
-    processes: int,
-    process: int,
-    from_first: Callable[[bytes], bytes],
-    *,
-    silence: float = SILENCE,
-  ):
-    self._first = process == 0
-    self._me = f'process {process} ({socket.gethostname()})'
+  def __init__(self, place: Place, *, silence: float = SILENCE, patience: float = PATIENCE):
+    self._first = place.process == 0
+    self._me = f'process {place.process} ({socket.gethostname()})'
     self._silence = silence
     # Between two signs of life; and what a process that ends with an error leaves the others to
     # hear of it, or one whose collective failed waits to hear why.
     self._beat_seconds, self._farewell = silence / 6, silence / 15
-    self._peers: list[socket.socket] = []
-    self._closed = threading.Event()
-    self._ending = threading.Lock()
-    if process == 0:
-      self._wait_for_all(processes - 1, from_first)
-    else:
-      self._call_first(host, json.loads(from_first(b'')))
+    self._closed, self._ending = threading.Event(), threading.Lock()
+    meet = _wait_for_all if self._first else _call_first
+    self._peers = meet(place, self._me, patience)
+    for peer in self._peers:
+      peer.connection.settimeout(silence)
+      threading.Thread(target=self._hear, args=(peer,), daemon=True).start()
     threading.Thread(target=self._beat, daemon=True).start()
 
   def tell(self, why: str) -> None:
@@ -66,10 +88,7 @@ class Watch:
     Does not return in the first case.
     """
     time.sleep(self._farewell)
-    # Whoever runs `_end` holds this until the process has ended.
-    with self._ending:
-      pass
-    self.tell(why)
+    self.tell(why)  # waits for a thread that is ending this process
 
   def close(self) -> None:
     """Parts from the others in peace."""
@@ -77,49 +96,21 @@ class Watch:
       self._closed.set()
       self._send('bye', '')
 
-  def _wait_for_all(self, others: int, from_first: Callable[[bytes], bytes]) -> None:
-    """Tells the others where to call and waits for their calls."""
-    token = secrets.token_hex(16)
-    both = socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if both else socket.AF_INET
-    with socket.create_server(('', 0), family=family, dualstack_ipv6=both) as server:
-      from_first(json.dumps([server.getsockname()[1], token]).encode())
-      server.settimeout(self._silence)
-      while len(self._peers) < others:
-        peer, _ = server.accept()
-        peer.settimeout(self._silence)
-        lines = peer.makefile('r', encoding='utf-8')
-        if lines.readline(_LONGEST_LINE).strip() == token:
-          self._listen(peer, lines, json.loads(lines.readline(_LONGEST_LINE)))
-        else:
-          peer.close()  # a stranger
-
-  def _call_first(self, host: str, where: tuple[int, str]) -> None:
-    port, token = where
-    peer = socket.create_connection((host, port), timeout=self._silence)
-    peer.sendall(f'{token}\n{json.dumps(self._me)}\n'.encode())
-    self._listen(peer, peer.makefile('r', encoding='utf-8'), f'process 0 ({host})')
-
-  def _listen(self, peer: socket.socket, lines, name: str) -> None:
-    self._peers.append(peer)
-    threading.Thread(target=self._hear, args=(lines, name), daemon=True).start()
-
-  def _hear(self, lines, name: str) -> None:
+  def _hear(self, peer: _Peer) -> None:
     """Reads what another process says until its farewell or its death."""
+    how = 'died'
     try:
-      for line in lines:
+      while line := peer.lines.readline(_LONGEST_LINE):
         word, _, text = line.rstrip('\n').partition(' ')
         if word == 'bye':
           return
         if word == 'stop':
           self._end(json.loads(text))
-      how = 'died'
     except TimeoutError:
       how = f'has said nothing for {self._silence:.0f} seconds'
     except (OSError, ValueError):
-      how = 'died'
-    if not self._closed.is_set():
-      self._end(f'{name} {how}: start all processes again to go on')
+      pass
+    self._end(f'{peer.name} {how}: start all processes again to go on')
 
   def _beat(self) -> None:
     while not self._closed.wait(self._beat_seconds):
@@ -128,7 +119,7 @@ class Watch:
   def _send(self, word: str, text: str) -> None:
     for peer in self._peers:
       try:
-        peer.sendall(f'{word} {json.dumps(text)}\n'.encode())
+        peer.connection.sendall(f'{word} {json.dumps(text)}\n'.encode())
       except OSError:
         pass  # it is gone; the thread that listens to it says so
 
@@ -142,3 +133,80 @@ class Watch:
       # The first ends last: JAX aborts the others as soon as it is gone.
       time.sleep(2 * self._farewell * self._first)
       os._exit(2)  # the main thread waits for a collective that cannot end
+
+
+def _wait_for_all(place: Place, me: str, patience: float) -> list[_Peer]:
+  """Waits until every other process has called, and tells them so."""
+  _, port = place.address
+  deadline = time.monotonic() + patience
+  peers: dict[int, _Peer] = {}
+  both = socket.has_dualstack_ipv6()
+  family = socket.AF_INET6 if both else socket.AF_INET
+  try:
+    server = socket.create_server(('', port), family=family, dualstack_ipv6=both)
+  except OSError as error:
+    raise LogjaxError(
+      f'process 0 cannot listen at port {port} ({os.strerror(error.errno or 0)}): choose another '
+      'port in --coordinator'
+    ) from error
+  with server:
+    while len(peers) < place.processes - 1:
+      server.settimeout(max(deadline - time.monotonic(), 0.001))
+      try:
+        caller = _greeted(server.accept()[0])
+      except TimeoutError as error:
+        missing = sorted(set(range(1, place.processes)) - set(peers))
+        raise LogjaxError(
+          f'process {missing[0]} of {place.processes} has not come to {place.coordinator} within '
+          f'{patience:.0f} seconds: start all of them with the same --coordinator and --processes'
+        ) from error
+      if caller is None:
+        continue
+      number, processes, peer = caller
+      if processes != place.processes or number in peers or not 0 < number < processes:
+        raise LogjaxError(
+          f'{peer.name} came as number {number} of {processes} processes, and this is the first of '
+          f'{place.processes}: give each a --process of its own and all the same --processes'
+        )
+      peers[number] = peer
+  for peer in peers.values():
+    peer.connection.sendall(f'{json.dumps(me)}\n'.encode())
+  return list(peers.values())
+
+
+def _greeted(connection: socket.socket) -> tuple[int, int, _Peer] | None:
+  """Who calls: its number, how many it believes there are, and its name; None for a stranger."""
+  connection.settimeout(10)
+  lines = connection.makefile('r', encoding='utf-8', errors='replace')
+  try:
+    number, processes, name = json.loads(lines.readline(_LONGEST_LINE))
+    return int(number), int(processes), _Peer(connection, lines, str(name))
+  except (OSError, ValueError, TypeError):
+    connection.close()
+    return None
+
+
+def _call_first(place: Place, me: str, patience: float) -> list[_Peer]:
+  """Calls the first process until it answers, and waits until all others have called too."""
+  deadline = time.monotonic() + patience
+  while True:
+    try:
+      connection = socket.create_connection(place.address, timeout=patience)
+      break
+    except OSError as error:
+      if time.monotonic() > deadline:
+        raise LogjaxError(
+          f'process {place.process} cannot reach process 0 at {place.coordinator} ({error}): start '
+          'it there, and let its port through'
+        ) from error
+      time.sleep(0.2)
+  try:
+    connection.sendall(f'{json.dumps([place.process, place.processes, me])}\n'.encode())
+    lines = connection.makefile('r', encoding='utf-8')
+    name = json.loads(lines.readline(_LONGEST_LINE))
+  except (OSError, ValueError) as error:
+    raise LogjaxError(
+      f'process 0 at {place.coordinator} gave up waiting for all {place.processes} processes: its '
+      'own message says why'
+    ) from error
+  return [_Peer(connection, lines, name)]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from configs import default
 from logjax.corpora.examples import add_generated, masked_rows, prepare
-from logjax.corpora.formats import Logs
+from logjax.corpora.parsing import Logs
 from logjax.corpora.splits import LEAKS
 from logjax.corpora.text import PAD, UNKNOWN
 from logjax.errors import LogjaxError

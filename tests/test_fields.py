@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logjax.corpora.formats import own_format, parse_blocks
+from logjax.corpora.formats import own_format
 from logjax.corpora.labels import LineLabels
+from logjax.corpora.parsing import parse_blocks
 from logjax.corpora.reading import Block
 from logjax.errors import LogjaxError
 

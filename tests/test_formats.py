@@ -10,15 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logjax.corpora.formats import (
-  FORMATS,
-  MESSAGE_LIMIT,
-  own_format,
-  parse_blocks,
-  write_rejected,
-  write_rejected_lines,
-)
+from logjax.corpora.formats import FORMATS, own_format
 from logjax.corpora.labels import OPENSTACK_ABNORMAL_INSTANCES, LineLabels
+from logjax.corpora.parsing import MESSAGE_LIMIT, parse_blocks, write_rejected, write_rejected_lines
 from logjax.corpora.reading import Block, read_blocks
 from logjax.errors import LogjaxError
 

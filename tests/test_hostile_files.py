@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from logjax.corpora import formats, reading
-from logjax.corpora.formats import FORMATS, own_format, parse_blocks, write_rejected
+from logjax.corpora import parsing, reading
+from logjax.corpora.formats import FORMATS, own_format
 from logjax.corpora.labels import LineLabels
+from logjax.corpora.parsing import parse_blocks, write_rejected
 from logjax.corpora.reading import Block, file_name, read_blocks
 from logjax.corpora.source import find_paths
 from logjax.errors import LogjaxError
@@ -32,7 +33,8 @@ _HEAD = """
 import json, os, sys
 from pathlib import Path
 from logjax.corpora.download import unpack
-from logjax.corpora.formats import FORMATS, own_format, parse_blocks
+from logjax.corpora.formats import FORMATS, own_format
+from logjax.corpora.parsing import parse_blocks
 from logjax.corpora.labels import LineLabels, read_abnormal_blocks
 from logjax.corpora.reading import read_blocks
 from logjax.errors import LogjaxError
@@ -123,7 +125,7 @@ def test_millions_of_short_lines_are_counted_and_not_kept(tmp_path, piece):
 
 
 def test_of_lines_that_do_not_fit_the_first_are_kept_and_all_are_counted(monkeypatch):
-  monkeypatch.setattr(formats, 'REJECTED_LINES', 3)
+  monkeypatch.setattr(parsing, 'REJECTED_LINES', 3)
   blocks = [
     Block('a.log', 1, ['1', 'words', '2']),
     Block('a.log', 4, ['3', '4']),

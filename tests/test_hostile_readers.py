@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logjax.corpora.fields import named_groups
-from logjax.corpora.formats import FORMATS, own_format, parse_blocks
+from logjax.corpora.formats import FORMATS, own_format
 from logjax.corpora.labels import LineLabels, read_abnormal_blocks
+from logjax.corpora.parsing import parse_blocks
 from logjax.corpora.reading import CONTROLS, read_blocks
 from logjax.corpora.source import find_paths
 from logjax.corpora.templates import fit_templates

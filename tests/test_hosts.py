@@ -1,18 +1,17 @@
 """Which process of how many this is, and that the death of one ends the others with its name."""
 
-import json
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from logjax.errors import LogjaxError
-from logjax.hosts import Hosts, Place, find_place
+from logjax.hosts import Hosts, find_place
+from logjax.watch import Place
 
 ROOT = Path(__file__).parent.parent
 SLURM = {
@@ -29,24 +28,17 @@ VARIABLES = {
 
 SILENCE = 3  # seconds
 
-# Process I of N watches over the others; 'first' is told through a file, not by a collective.
+# A process that watches over the others and does what it is told.
 WATCHER = """
 import sys, time
-from pathlib import Path
-from logjax.watch import Watch
+from logjax.errors import LogjaxError
+from logjax.watch import Place, Watch
 
-folder, process, processes, silence = Path(sys.argv[1]), *map(int, sys.argv[2:5])
-
-def from_first(data):
-  told = folder / 'told'
-  if process == 0:
-    told.with_suffix('.part').write_bytes(data)
-    told.with_suffix('.part').rename(told)
-  while not told.exists():
-    time.sleep(0.01)
-  return told.read_bytes()
-
-watch = Watch('localhost', processes, process, from_first, silence=silence)
+coordinator, processes, process, silence, patience = sys.argv[1], *map(int, sys.argv[2:6])
+try:
+  watch = Watch(Place(coordinator, processes, process), silence=silence, patience=patience)
+except LogjaxError as error:
+  sys.exit(f'logjax: {error}')
 print('ready', flush=True)
 for line in sys.stdin:
   if line == 'close\\n':
@@ -60,28 +52,49 @@ time.sleep(600)
 """
 
 
+def free_port() -> int:
+  with socket.create_server(('localhost', 0)) as server:
+    return server.getsockname()[1]
+
+
 @pytest.fixture
-def watchers(tmp_path):
-  """Starts processes that watch over each other; ends those that are left."""
+def watcher():
+  """Starts one process; those that are left are ended with the test."""
   started = []
 
-  def start(processes: int) -> list[subprocess.Popen]:
-    for process in range(processes):
-      args = [sys.executable, '-c', WATCHER, str(tmp_path), str(process), str(processes)]
-      pipe = subprocess.PIPE
-      started.append(
-        subprocess.Popen(
-          [*args, str(SILENCE)], cwd=ROOT, text=True, stdin=pipe, stdout=pipe, stderr=pipe
-        )
+  def start(port: int, processes: int, process: int, patience: int = 30) -> subprocess.Popen:
+    args = map(str, (f'localhost:{port}', processes, process, SILENCE, patience))
+    pipe = subprocess.PIPE
+    started.append(
+      subprocess.Popen(
+        [sys.executable, '-c', WATCHER, *args],
+        cwd=ROOT,
+        text=True,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
       )
-    for process in started:
-      assert process.stdout.readline() == 'ready\n', process.stderr.read()
-    return started
+    )
+    return started[-1]
 
   yield start
   for process in started:
     process.kill()
     process.communicate()
+
+
+@pytest.fixture
+def watchers(watcher):
+  """Starts processes that watch over each other, and waits until they have met."""
+
+  def start(processes: int) -> list[subprocess.Popen]:
+    port = free_port()
+    started = [watcher(port, processes, process) for process in range(processes)]
+    for process in started:
+      assert process.stdout.readline() == 'ready\n', process.stderr.read()
+    return started
+
+  return start
 
 
 @pytest.mark.parametrize('dead', [0, 1, 2])
@@ -126,21 +139,53 @@ def test_a_farewell_is_no_death(watchers):
     assert process.returncode == 0 and not err
 
 
-def test_a_stranger_who_does_not_know_the_token_is_sent_away(tmp_path, watchers):
-  def intrude():
-    while not (tmp_path / 'told').exists():
-      time.sleep(0.001)
-    port, _ = json.loads((tmp_path / 'told').read_text())
-    with socket.create_connection(('localhost', port)) as stranger:
-      stranger.sendall(b'guess\n"process 1"\nstop "gone"\n')
-      heard.append(stranger.recv(100))
+def test_a_stranger_is_sent_away(watcher):
+  port = free_port()
+  first = watcher(port, 2, 0)
+  while True:
+    try:
+      stranger = socket.create_connection(('localhost', port))
+      break
+    except OSError:
+      time.sleep(0.01)
+  with stranger:
+    stranger.sendall(b'GET / HTTP/1.1\n')
+    assert stranger.recv(100) == b''
+  second = watcher(port, 2, 1)
+  assert [process.stdout.readline() for process in (first, second)] == ['ready\n'] * 2
 
-  heard = []
-  thread = threading.Thread(target=intrude)
-  thread.start()
-  processes = watchers(2)
-  thread.join(timeout=30)
-  assert heard in ([b''], []) and all(process.poll() is None for process in processes)
+
+def test_a_process_that_does_not_come_is_named(watcher):
+  port = free_port()
+  first, third = watcher(port, 3, 0, patience=3), watcher(port, 3, 2, patience=6)
+  _, err = first.communicate(timeout=60)
+  assert first.returncode == 1
+  assert f'process 1 of 3 has not come to localhost:{port} within 3 seconds' in err
+  assert 'process 0' in third.communicate(timeout=60)[1]
+
+
+def test_the_first_process_that_is_not_there_is_named(watcher):
+  port = free_port()
+  _, err = watcher(port, 2, 1, patience=1).communicate(timeout=60)
+  assert f'process 1 cannot reach process 0 at localhost:{port}' in err
+  assert len(err.splitlines()) == 1
+
+
+def test_a_port_that_is_taken_is_named(watcher):
+  with socket.create_server(('', 0), family=socket.AF_INET6, dualstack_ipv6=True) as server:
+    port = server.getsockname()[1]
+    _, err = watcher(port, 2, 0).communicate(timeout=60)
+  assert f'cannot listen at port {port} (Address already in use)' in err
+
+
+@pytest.mark.parametrize(('processes', 'process'), [(3, 1), (2, 2)])
+def test_a_process_that_does_not_fit_is_refused(watcher, processes, process):
+  port = free_port()
+  first = watcher(port, 2, 0)
+  second = watcher(port, processes, process)
+  _, err = first.communicate(timeout=60)
+  assert f'came as number {process} of {processes} processes' in err
+  assert 'gave up waiting' in second.communicate(timeout=60)[1]
 
 
 def test_one_process_needs_nothing():

@@ -2,8 +2,9 @@
 
 import pytest
 
-from logjax.corpora.formats import FORMATS, parse_blocks
+from logjax.corpora.formats import FORMATS
 from logjax.corpora.labels import OPENSTACK_ABNORMAL_INSTANCES, LineLabels, read_abnormal_blocks
+from logjax.corpora.parsing import parse_blocks
 from logjax.corpora.reading import Block
 from logjax.errors import LogjaxError
 

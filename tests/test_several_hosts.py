@@ -49,7 +49,9 @@ def start(runs, workdir: Path, *flags: str, devices: int = 1) -> subprocess.Pope
   )
 
 
-def start_two(runs, started: list, workdir: Path, *flags: str) -> list[subprocess.Popen]:
+def start_two(
+  runs, started: list, workdir: Path, *flags: str, each: tuple = ((), ())
+) -> list[subprocess.Popen]:
   """Starts two processes on this machine; only the first is given a workdir that is there."""
   with socket.create_server(('localhost', 0)) as server:
     port = server.getsockname()[1]
@@ -61,6 +63,7 @@ def start_two(runs, started: list, workdir: Path, *flags: str) -> list[subproces
       '--processes=2',
       f'--process={process}',
       *flags,
+      *each[process],
     )
     for process in range(2)
   ]
@@ -181,6 +184,12 @@ def test_a_mistake_of_one_is_told_by_both(runs, started, tmp_path):
     assert 'Traceback' not in err and 'Fatal' not in err
 
 
+def test_other_flags_for_one_process_are_refused(runs, started, tmp_path):
+  two = start_two(runs, started, tmp_path / 'run', each=((), ('--config.seed=1',)))
+  for code, _, err in ended(two):
+    assert code == 2 and 'process 1 was given other flags than process 0' in err
+
+
 def test_evaluation_is_for_one_process(runs, started, tmp_path):
   (code, _, err), _ = ended(start_two(runs, started, tmp_path, '--mode=evaluate'))
-  assert code == 2 and '--mode=evaluate is for one process' in err
+  assert code == 2 and 'are for one process' in err

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logjax.corpora.formats import FORMATS, Logs, parse_blocks
+from logjax.corpora.formats import FORMATS
 from logjax.corpora.labels import LineLabels
+from logjax.corpora.parsing import Logs, parse_blocks
 from logjax.corpora.reading import Share, read_blocks
 from logjax.errors import LogjaxError
 

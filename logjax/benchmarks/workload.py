@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from logjax.corpora.formats import FORMATS, parse_blocks
+from logjax.corpora.formats import FORMATS
 from logjax.corpora.labels import LineLabels
+from logjax.corpora.parsing import parse_blocks
 from logjax.corpora.reading import read_blocks
 from logjax.corpora.text import PAD, fit_vocabulary, read_texts
 from logjax.errors import LogjaxError

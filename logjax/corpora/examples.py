@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from logjax.corpora import splits
-from logjax.corpora.formats import Logs
+from logjax.corpora.parsing import Logs
 from logjax.corpora.splits import Split
 from logjax.corpora.templates import with_templates
 from logjax.corpora.text import (

@@ -1,7 +1,7 @@
 """From the bytes of log files to blocks of decoded lines.
 
 Bytes are split and decoded a chunk at a time, so that memory does not grow with the file. Nothing
-is judged here: which lines fit a format, and what is odd about them, is for `formats.py` to say.
+is judged here: which lines fit a format, and what is odd about them, is for `parsing.py` to say.
 """
 
 import codecs

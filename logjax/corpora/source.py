@@ -17,8 +17,9 @@ from ml_collections import ConfigDict
 from logjax.corpora.archives import ARCHIVES, download_logs, find_logs
 from logjax.corpora.builders import prepared_blocks
 from logjax.corpora.download import Progress, new_folder
-from logjax.corpora.formats import FORMATS, LogFormat, Logs, own_format, parse_blocks
+from logjax.corpora.formats import FORMATS, LogFormat, own_format
 from logjax.corpora.labels import OPENSTACK_ABNORMAL_INSTANCES, LineLabels, read_abnormal_blocks
+from logjax.corpora.parsing import Logs, parse_blocks
 from logjax.corpora.reading import WHOLE, Block, Share, file_name, read_blocks
 from logjax.corpora.simulate import ABNORMAL_SHARE, VERSION, simulate
 from logjax.errors import LogjaxError

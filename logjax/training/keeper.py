@@ -108,7 +108,7 @@ class Keeper:
     """Whether this process, or another of the same run, was asked to stop."""
     asked = HOSTS.most(STOPPING.asked or 0)
     if asked:
-      STOPPING.asked = asked
+      STOPPING.asked, STOPPING.together = asked, True
     return asked > 0
 
   def end(self) -> None:
