@@ -14,6 +14,7 @@ import re
 import sys
 import tarfile
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -65,21 +66,26 @@ class Hosts:
       return
     self._meet(place)
     try:
+      self._check_devices()
       yield
-    except Stopped:
+      self._part()
+    except Stopped as stop:
       if STOPPING.together:
         self._part()
       else:
-        self.watch.tell('it was stopped before the others were')
+        self.watch.tell('it was stopped', 128 + stop.signal)
       raise
     except LogjaxError as error:
-      self.watch.tell(str(error))
+      # What all of them meet the first one tells, whose workdir it is about.
+      if self.first:
+        self.watch.tell(str(error))
+      else:
+        self.watch.explain(str(error), farewells=5)
       raise
     except Exception as error:
       # Of a process that died the others usually learn first by a collective that fails.
       self.watch.explain(f'{type(error).__name__}: {error}')
       raise
-    self._part()
 
   def _meet(self, place: Place) -> None:
     import jax
@@ -90,20 +96,24 @@ class Hosts:
     jax.distributed.initialize(
       place.coordinator, place.processes, place.process, cluster_detection_method='deactivate'
     )
-    self.place, STOPPING.several = place, True
+    self.place = place
     _hide_gloo()
-    counts = {int(n) for n in self.gather(b'%d' % jax.local_device_count())}
+
+  def _check_devices(self) -> None:
+    import jax
+
+    counts = set(Counter(device.process_index for device in jax.devices()).values())
     if len(counts) > 1:
-      self.watch.close()  # each sees it
       raise LogjaxError(
         f'processes have {" and ".join(map(str, sorted(counts)))} devices: give each the same '
         'number (on a CPU: JAX_NUM_CPU_DEVICES)'
       )
 
   def _part(self) -> None:
-    """Leaves together with the others."""
+    """Leaves together with the others, when all have come so far."""
     import jax
 
+    self.gather(b'')
     self.watch.close()
     jax.distributed.shutdown()
 
@@ -111,50 +121,60 @@ class Hosts:
     """Returns what every process gave, in their order."""
     if self.place is None:
       return [data]
+    # As bytes: JAX would make 32 bits of a larger number.
+    sizes = [
+      int.from_bytes(size.tobytes(), 'big') for size in _of_all(len(data).to_bytes(8, 'big'))
+    ]
+    parts = [bytearray() for _ in sizes]
+    for begin in range(0, max(sizes), _PIECE_BYTES):
+      piece = data[begin : begin + _PIECE_BYTES].ljust(min(max(sizes) - begin, _PIECE_BYTES), b'\0')
+      for part, row, size in zip(parts, _of_all(piece), sizes, strict=True):
+        part += row[: max(0, size - begin)].tobytes()
+    return [bytes(part) for part in parts]
+
+  def from_first(self, data: bytes) -> bytes:
+    """Returns what the first process gave."""
+    if self.place is None:
+      return data
     from jax.experimental import multihost_utils
 
-    sizes = np.asarray(multihost_utils.process_allgather(np.int64(len(data))))
-    parts: list[list[bytes]] = [[] for _ in sizes]
-    for begin in range(0, int(sizes.max()), _PIECE_BYTES):
-      size = min(int(sizes.max()) - begin, _PIECE_BYTES)
-      piece = np.zeros(size, np.uint8)
-      mine = np.frombuffer(data[begin : begin + size], np.uint8)
-      piece[: len(mine)] = mine
-      for part, row in zip(parts, multihost_utils.process_allgather(piece), strict=True):
-        part.append(np.asarray(row).tobytes())
-    return [b''.join(part)[:size] for part, size in zip(parts, sizes.tolist(), strict=True)]
+    size = int(self.gather(b'%d' % (len(data) if self.first else 0))[0])
+    given = bytearray()
+    for begin in range(0, size, _PIECE_BYTES):
+      piece = np.zeros(min(size - begin, _PIECE_BYTES), np.uint8)
+      if self.first:
+        piece[:] = np.frombuffer(data[begin : begin + _PIECE_BYTES], np.uint8)
+      given += np.asarray(multihost_utils.broadcast_one_to_all(piece)).tobytes()
+    return bytes(given)
 
-  def check_same(self, text: str) -> None:
-    """Checks that all processes are about to do the same.
+  def others_than_first(self, text: str) -> list[int]:
+    """Returns the processes that gave another text than the first one, the same list on all."""
+    first, *others = self.gather(hashlib.sha256(text.encode()).digest())
+    return [number for number, other in enumerate(others, 1) if other != first]
+
+  def check_flags(self, text: str) -> None:
+    """Checks that all processes are about to do the same, of which `text` says all.
 
     Raises:
-      LogjaxError: on every process, when one gave another text than the first.
+      LogjaxError: when they are not.
     """
-    first, *others = self.gather(hashlib.sha256(text.encode()).digest())
-    if differ := [str(n) for n, other in enumerate(others, 1) if other != first]:
-      self.watch.close()  # each sees it
+    if differ := self.others_than_first(text):
       raise LogjaxError(
-        f'process {", ".join(differ)} was given other flags than process 0, or another logjax: '
-        'give all the same command, but for --process'
+        f'process {", ".join(map(str, differ))} was given other flags than process 0, or another '
+        'logjax: give all the same command, but for --process'
       )
 
   def most(self, number: int) -> int:
     """Returns the largest of the numbers that the processes gave."""
-    return max(int(n) for n in self.gather(b'%d' % number)) if self.several else number
-
-  def _from_first(self, data: bytes) -> bytes:
-    """Returns what the first process gave."""
-    return self.gather(data if self.first else b'')[0]
+    return max(int(n) for n in self.gather(b'%d' % number))
 
   @contextlib.contextmanager
   def workdir(self, workdir: Path) -> Iterator[Path]:
     """Gives the folder that this process works in: the workdir, or a copy that vanishes."""
-    if not self.several:
-      yield workdir
-      return
     with contextlib.ExitStack() as stack:
       if not self.first:
         workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='logjax-')))
+        self.watch.folders.append(workdir)
       self.give(workdir)
       yield workdir
 
@@ -162,16 +182,23 @@ class Hosts:
     """Copies all files of the first process's folder to the same folder of the others."""
     if not self.several:
       return
-    packed = self._from_first(_packed(folder) if self.first else b'')
+    packed = self.from_first(_packed(folder) if self.first else b'')
     if not self.first:
       with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         archive.extractall(folder, filter='data')
 
 
+def _of_all(data: bytes) -> np.ndarray:
+  """What every process gave, as many bytes each, uint8 [processes, bytes]."""
+  from jax.experimental import multihost_utils
+
+  return np.asarray(multihost_utils.process_allgather(np.frombuffer(data, np.uint8)))
+
+
 def _packed(folder: Path) -> bytes:
   """All files of a folder in a tar archive, or those that there are."""
   packed = io.BytesIO()
-  with tarfile.open(fileobj=packed, mode='w') as archive:
+  with tarfile.open(fileobj=packed, mode='w', dereference=True) as archive:
     if folder.is_dir():
       archive.add(folder, '.', filter=lambda about: None if about.name == './lock' else about)
   return packed.getvalue()

@@ -3,6 +3,7 @@
 This file is short on purpose: flags, messages, dispatch. The run itself reads from `experiment.py`.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -58,8 +59,15 @@ def main(argv: list[str]) -> None:
     raise LogjaxError('--workdir must have a value: the folder for checkpoints, results and report')
   if _MODE.value in ('evaluate', 'generate') or 'oracle' in _CONFIG.value:
     check_alone(place)
-  with HOSTS.joined(place), HOSTS.workdir(Path(_WORKDIR.value)) as workdir:
-    HOSTS.check_same(f'{logjax.__version__} {_MODE.value} {_CONFIG.value.to_json_best_effort()}')
+  with HOSTS.joined(place), contextlib.ExitStack() as stack:
+    workdir = Path(_WORKDIR.value)
+    if HOSTS.several:
+      from logjax.workdir import Lock
+
+      if HOSTS.first:  # before it is copied
+        stack.enter_context(contextlib.closing(Lock(workdir)))
+      workdir = stack.enter_context(HOSTS.workdir(workdir))
+    HOSTS.check_flags(f'{logjax.__version__} {_MODE.value} {_CONFIG.value.to_json_best_effort()}')
     if 'oracle' in _CONFIG.value:
       run_oracle(workdir)
     elif _MODE.value == 'ladder':

@@ -18,6 +18,7 @@ import numpy as np
 
 from logjax.corpora.examples import Prepared
 from logjax.errors import LogjaxError
+from logjax.hosts import HOSTS
 from logjax.settings import flatten
 from logjax.training.keeper import Keeper
 from logjax.training.progress import Progress
@@ -112,6 +113,8 @@ def check_rows(run: Run, prepared: Prepared) -> None:
   for array in (prepared.examples.inputs, prepared.examples.abnormal, *prepared.split):
     digest.update(np.ascontiguousarray(array).tobytes())
   rows = {'rows': len(prepared.examples.inputs), 'sha256': digest.hexdigest()}
+  if HOSTS.several and HOSTS.others_than_first(rows['sha256']):
+    raise LogjaxError('the processes have read different lines: give all of them the same log')
   path = run.workdir / 'corpus.json'
   if not path.exists():
     write_json(path, rows)

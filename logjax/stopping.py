@@ -25,14 +25,13 @@ class Stopping:
   Attributes:
     phase: that keeps what it has reached when asked, after its current epoch; '' for none.
     asked: the signal, None before one.
-    several: whether other processes work at the same run, with whom a phase stops together.
-    together: whether all of them stop now.
+    together: whether all processes of the run stop now.
   """
 
   def __init__(self):
     self.phase = ''
     self.asked: int | None = None
-    self.several = self.together = False
+    self.together = False
 
   @contextlib.contextmanager
   def listening(self) -> Iterator[None]:
@@ -51,17 +50,14 @@ class Stopping:
       raise Stopped(self.asked)
 
   def _answer(self, number: int, frame: FrameType | None) -> None:
-    """Waits for the phase that runs; between phases, and the second time, stops at once.
-
-    Of several processes none stops at once, because the others would wait for it in vain.
-    """
-    if self.asked is not None or not (self.phase or self.several):
+    """Waits for the phase that runs; between phases, and the second time, stops at once."""
+    if not self.phase or self.asked is not None:
       raise Stopped(number)
     self.asked = number
-    name, phase = signal.Signals(number).name, self.phase or 'the next phase'
+    name = signal.Signals(number).name
     # Not print: the handler may have interrupted one, and the reader may be gone.
     with contextlib.suppress(OSError):
-      os.write(2, f'\nlogjax: {name}: keeping what {phase} has reached\n'.encode())
+      os.write(2, f'\nlogjax: {name}: keeping what {self.phase} has reached\n'.encode())
 
 
 STOPPING = Stopping()  # signals belong to the process, so there is one

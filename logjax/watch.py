@@ -7,9 +7,11 @@ that ends without a farewell tells of a death at once, silence of a host that is
 
 import json
 import os
+import shutil
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from logjax.errors import LogjaxError
@@ -56,6 +58,9 @@ class Watch:
     silence: seconds after which a process that says nothing counts as dead.
     patience: seconds that the processes wait for each other at the start.
 
+  Attributes:
+    folders: that vanish when another process ends this one.
+
   Raises:
     LogjaxError: when they do not meet.
   """
@@ -68,6 +73,7 @@ class Watch:
     # hear of it, or one whose collective failed waits to hear why.
     self._beat_seconds, self._farewell = silence / 6, silence / 15
     self._closed, self._ending = threading.Event(), threading.Lock()
+    self.folders: list[Path] = []
     meet = _wait_for_all if self._first else _call_first
     self._peers = meet(place, self._me, patience)
     for peer in self._peers:
@@ -75,26 +81,26 @@ class Watch:
       threading.Thread(target=self._hear, args=(peer,), daemon=True).start()
     threading.Thread(target=self._beat, daemon=True).start()
 
-  def tell(self, why: str) -> None:
-    """Tells the others that this process ends with an error, which ends them too."""
+  def tell(self, why: str, status: int = 2) -> None:
+    """Tells the others that this process ends, which ends them too, with an exit status."""
     with self._ending:
       self._closed.set()
-      self._send('stop', f'{self._me} ended: {why}')
-      time.sleep(self._farewell)
+      self._send('stop', [f'{self._me} ended: {why}', status])
+      self._leave_last()
 
-  def explain(self, why: str) -> None:
-    """Waits a while to hear that another process died; if none did, tells of this one's end.
+  def explain(self, why: str, farewells: int = 1) -> None:
+    """Waits to hear that another process ended first; if none did, tells of this one's end.
 
     Does not return in the first case.
     """
-    time.sleep(self._farewell)
+    time.sleep(farewells * self._farewell)
     self.tell(why)  # waits for a thread that is ending this process
 
   def close(self) -> None:
     """Parts from the others in peace."""
     with self._ending:
       self._closed.set()
-      self._send('bye', '')
+      self._send('bye', None)
 
   def _hear(self, peer: _Peer) -> None:
     """Reads what another process says until its farewell or its death."""
@@ -105,34 +111,41 @@ class Watch:
         if word == 'bye':
           return
         if word == 'stop':
-          self._end(json.loads(text))
+          self._end(*json.loads(text))
     except TimeoutError:
       how = f'has said nothing for {self._silence:.0f} seconds'
     except (OSError, ValueError):
       pass
-    self._end(f'{peer.name} {how}: start all processes again to go on')
+    self._end(f'{peer.name} {how}: start all processes again to go on', 2)
 
   def _beat(self) -> None:
     while not self._closed.wait(self._beat_seconds):
-      self._send('here', '')
+      self._send('here', None)
 
-  def _send(self, word: str, text: str) -> None:
+  def _send(self, word: str, what: list | None) -> None:
     for peer in self._peers:
       try:
-        peer.connection.sendall(f'{word} {json.dumps(text)}\n'.encode())
+        peer.connection.sendall(f'{word} {json.dumps(what)}\n'.encode())
       except OSError:
         pass  # it is gone; the thread that listens to it says so
 
-  def _end(self, why: str) -> None:
+  def _end(self, why: str, status: int) -> None:
     """Ends this process, and the others through the first, with a line that says why."""
     with self._ending:
       if self._closed.is_set():
         return
-      self._send('stop', why)
+      if self._first:
+        self._send('stop', [why, status])
       os.write(2, f'\nlogjax: {why}\n'.encode())
-      # The first ends last: JAX aborts the others as soon as it is gone.
-      time.sleep(2 * self._farewell * self._first)
-      os._exit(2)  # the main thread waits for a collective that cannot end
+      for folder in self.folders:
+        shutil.rmtree(folder, ignore_errors=True)
+      if self._first:
+        self._leave_last()
+      os._exit(status)  # the main thread waits for a collective that cannot end
+
+  def _leave_last(self) -> None:
+    """Lets the others end first: JAX aborts them as soon as the first process is gone."""
+    time.sleep(self._farewell * (1 + self._first))
 
 
 def _wait_for_all(place: Place, me: str, patience: float) -> list[_Peer]:

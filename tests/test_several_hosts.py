@@ -1,24 +1,16 @@
 """Two processes that do one run end like one process, and survive each other's death."""
 
-import json
-import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-from logjax.oversamplers.saved import restore_generators
+from calls import assert_same_up_to_rounding, ended, left, start, wait_for_epochs
 
 pytest_plugins = ['tiny_runs']
-
-ROOT = Path(__file__).parent.parent
-PATIENCE = 240  # seconds that a call may take
-FIELDS = ('--config.devices=0', '--config.checkpoint.epochs=1', '--config.seqgan.mle_epochs=4')
 
 
 @pytest.fixture
@@ -31,26 +23,8 @@ def started():
     process.communicate()
 
 
-def start(runs, workdir: Path, *flags: str, devices: int = 1) -> subprocess.Popen:
-  env = os.environ | {
-    'XDG_CACHE_HOME': str(runs.cache.parent),
-    'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
-    'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
-  }
-  args = [sys.executable, '-m', 'logjax.main', f'--config={ROOT}/tests/tiny.py:bgl']
-  pipe = subprocess.PIPE
-  return subprocess.Popen(
-    [*args, f'--workdir={workdir}', *FIELDS, *flags],
-    env=env,
-    cwd=ROOT,
-    text=True,
-    stdout=pipe,
-    stderr=pipe,
-  )
-
-
 def start_two(
-  runs, started: list, workdir: Path, *flags: str, each: tuple = ((), ())
+  runs, started: list, workdir: Path, *flags: str, each: tuple = ((), ()), devices: tuple = (1, 1)
 ) -> list[subprocess.Popen]:
   """Starts two processes on this machine; only the first is given a workdir that is there."""
   with socket.create_server(('localhost', 0)) as server:
@@ -64,6 +38,7 @@ def start_two(
       f'--process={process}',
       *flags,
       *each[process],
+      devices=devices[process],
     )
     for process in range(2)
   ]
@@ -71,31 +46,13 @@ def start_two(
   return two
 
 
-def ended(processes: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
-  """Waits for processes: their exit codes and what they wrote to the two outputs."""
-  outputs = [process.communicate(timeout=PATIENCE) for process in processes]
-  return [(p.returncode, *output) for p, output in zip(processes, outputs, strict=True)]
-
-
-def wait_for_epochs(workdir: Path, epochs: int, process: subprocess.Popen) -> None:
-  path, deadline = workdir / 'metrics.jsonl', time.monotonic() + PATIENCE
-  while not (path.exists() and path.read_text().count('\n') >= epochs):
-    assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-    time.sleep(0.01)
-
-
-def left(runs, workdir: Path) -> tuple[dict, str, object]:
-  """The results without what may differ, the generated lines, and the generators."""
-  results = json.loads((workdir / 'results.json').read_text())
-  run = runs.open(workdir, 'bgl', devices=0, seqgan__mle_epochs=4)
-  generators, _ = restore_generators(workdir / 'oversampler', run.config.seqgan)
-  return results, (workdir / 'generated.txt').read_text(), generators.params
-
-
 @pytest.fixture(scope='module')
 def whole(runs, tmp_path_factory) -> Path:
   """The workdir of two processes that nothing happened to."""
-  workdir, processes = tmp_path_factory.mktemp('hosts') / 'whole', []
+  folder, processes = tmp_path_factory.mktemp('hosts'), []
+  (folder / 'disk').mkdir()
+  workdir = folder / 'whole'
+  workdir.symlink_to(folder / 'disk')
   first, second = ended(start_two(runs, processes, workdir))
   assert first[0] == 0, first
   assert second == (0, '', ''), 'only the first process tells'
@@ -103,39 +60,12 @@ def whole(runs, tmp_path_factory) -> Path:
   return workdir
 
 
-def leaves(tree) -> list[np.ndarray]:
-  import jax
-
-  return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
-
-
 def test_two_processes_end_like_one_process_with_two_devices(runs, whole, tmp_path):
   code, _, err = ended([start(runs, tmp_path / 'one', devices=2)])[0]
   assert code == 0, err
-  results, lines, params = left(runs, whole)
-  results_of_one, lines_of_one, params_of_one = left(runs, tmp_path / 'one')
-  assert lines == lines_of_one
-  assert results['device'] == results_of_one['device']
-  for ours, theirs in zip(leaves(params), leaves(params_of_one), strict=True):
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
-  for name in ('test', 'test_real', 'thresholds'):
-    if name in results:
-      jax_close(results[name], results_of_one[name])
-
-
-def jax_close(ours, theirs) -> None:
-  """Two trees of JSON with the same numbers up to rounding."""
-  if isinstance(ours, dict):
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-      jax_close(ours[name], theirs[name])
-  elif isinstance(ours, list):
-    for one, other in zip(ours, theirs, strict=True):
-      jax_close(one, other)
-  elif isinstance(ours, float):
-    assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4)
-  else:
-    assert ours == theirs
+  two, one = left(runs, whole), left(runs, tmp_path / 'one')
+  assert two[0]['device'] == one[0]['device']
+  assert_same_up_to_rounding(two, one)
 
 
 def test_only_the_first_process_has_the_workdir(whole):
@@ -161,7 +91,7 @@ def test_a_process_that_dies_ends_the_other_and_the_run_goes_on(
   for name in ('seconds', 'command'):
     del ours[0][name], theirs[0][name]
   assert ours[:2] == theirs[:2]
-  for one, other in zip(leaves(ours[2]), leaves(theirs[2]), strict=True):
+  for one, other in zip(ours[2], theirs[2], strict=True):
     np.testing.assert_array_equal(one, other)
 
 
@@ -184,10 +114,26 @@ def test_a_mistake_of_one_is_told_by_both(runs, started, tmp_path):
     assert 'Traceback' not in err and 'Fatal' not in err
 
 
-def test_other_flags_for_one_process_are_refused(runs, started, tmp_path):
-  two = start_two(runs, started, tmp_path / 'run', each=((), ('--config.seed=1',)))
-  for code, _, err in ended(two):
-    assert code == 2 and 'process 1 was given other flags than process 0' in err
+def test_a_partner_who_does_something_else_is_refused(runs, started, tmp_path):
+  """Other flags, other devices."""
+  cases = {
+    'process 1 was given other flags than process 0': {'each': ((), ('--config.seed=1',))},
+    'processes have 1 and 2 devices': {'devices': (1, 2)},
+  }
+  for said, options in cases.items():
+    both = ended(start_two(runs, started, tmp_path / 'run', **options))
+    assert {code for code, _, _ in both} == {2}, both
+    assert all(said in err and 'Traceback' not in err for _, _, err in both), both
+
+
+@pytest.mark.slow
+def test_what_both_meet_the_first_one_tells(runs, started, tmp_path):
+  flags = ('--config.seqgan.generator_learning_rate=1e30',)
+  both = ended(start_two(runs, started, tmp_path / 'run', *flags))
+  for code, _, err in both:
+    assert code == 2 and f'its batch is in {tmp_path}/run/diverged/' in err, both
+    assert 'Fatal' not in err and 'logjax-' not in err, both
+  assert list((tmp_path / 'run' / 'diverged').iterdir())
 
 
 def test_evaluation_is_for_one_process(runs, started, tmp_path):

@@ -19,14 +19,18 @@ LINE = (
 )
 
 
+def share_of(paths, part: int, parts: int) -> Share:
+  return Share(part, parts, tuple(path.stat().st_size for path in paths))
+
+
 def lines_of(paths, share: Share, size: int = 65_536) -> list[str]:
   return [line for block in read_blocks(paths, size, share) for line in block.lines]
 
 
 def parse_together(paths, parts: int) -> list[Logs]:
   """What each of several processes ends with, the exchange done by hand."""
-  packed = [_packed(paths, Share(part, parts)) for part in range(parts)]
-  return [_parse(paths, Share(part, parts), lambda _: packed) for part in range(parts)]
+  packed = [_packed(paths, share_of(paths, part, parts)) for part in range(parts)]
+  return [_parse(paths, share_of(paths, part, parts), lambda _: packed) for part in range(parts)]
 
 
 class Gave(Exception):
@@ -62,14 +66,14 @@ def test_the_shares_of_a_file_make_the_file(tmp_path_factory, data, parts):
   path = tmp_path_factory.mktemp('shares') / 'log'
   data = data.replace(b'\x1f\x8b', b'').replace(b'\xff\xfe', b'').replace(b'\xfe\xff', b'')
   path.write_bytes(data)
-  shares = [lines_of([path], Share(part, parts)) for part in range(parts)]
+  shares = [lines_of([path], share_of([path], part, parts)) for part in range(parts)]
   assert sum(shares, []) == lines_of([path], Share(0, 1))
 
 
 def test_a_line_that_spans_shares_is_read_by_the_one_in_which_it_begins(tmp_path):
   path = tmp_path / 'log'
   path.write_text('short\n' + 'x' * 1_000_000 + '\nend')
-  assert [lines_of([path], Share(part, 4)) for part in range(4)] == [
+  assert [lines_of([path], share_of([path], part, 4)) for part in range(4)] == [
     ['short', 'x' * 1_000_000],
     [],
     [],
@@ -95,9 +99,29 @@ def test_together_they_parse_what_one_parses(tmp_path, parts):
 def test_a_mistake_is_told_of_all_lines_by_all(tmp_path):
   path = tmp_path / 'log'
   path.write_text('no\n' * 5 + LINE.format(label='-', n=1) + '\n')
-  packed = [_packed([path], Share(part, 2)) for part in range(2)]
+  packed = [_packed([path], share_of([path], part, 2)) for part in range(2)]
   for part in range(2):
     with pytest.raises(LogjaxError, match='5 of 6 lines') as error:
-      _parse([path], Share(part, 2), lambda _: packed, max_rejected=0.1)
+      _parse([path], share_of([path], part, 2), lambda _: packed, max_rejected=0.1)
     assert isinstance(error.value.rejected, pl.DataFrame)
     assert error.value.rejected['line'].to_list() == [1, 2, 3, 4, 5]
+
+
+def test_a_log_that_grows_meanwhile_is_divided_as_it_was(tmp_path):
+  path = tmp_path / 'log'
+  path.write_text(''.join(f'{n}\n' for n in range(100)))
+  first = share_of([path], 0, 2)
+  lines = lines_of([path], first)
+  with path.open('a') as file:
+    file.write('more\n' * 100)
+  lines += lines_of([path], first._replace(part=1))
+  assert lines == [str(n) for n in range(100)]
+
+
+def test_a_log_that_is_shorter_for_one_process_is_an_error(tmp_path):
+  path = tmp_path / 'log'
+  path.write_text('line\n' * 100)
+  share = share_of([path], 1, 2)
+  path.write_text('line\n' * 60)
+  with pytest.raises(LogjaxError, match='ends sooner than process 0 said'):
+    lines_of([path], share)

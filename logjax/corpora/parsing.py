@@ -81,14 +81,14 @@ def parse_blocks(
   parsed = _parse(_first_lines(blocks, limit) if limit else blocks, log_format, labels)
   if gather is not None:
     parsed = join_shares(parsed, gather)
-  lines, notes = sum(parsed.lines.values()), parsed.notes
+  lines, notes = sum(parsed.lines), parsed.notes
   if lines == notes.get('empty', 0):
     empty = f'{lines} empty lines and nothing else' if lines else 'nothing at all'
-    names = ', '.join(map(file_name, parsed.lines)) or 'no file'
+    names = ', '.join(map(file_name, parsed.files)) or 'no file'
     raise LogjaxError(f'{names}: holds {empty}: check --config.data.path')
   logs = Logs(
     frame=parsed.frame,
-    files=tuple(map(file_name, parsed.lines)),
+    files=tuple(map(file_name, parsed.files)),
     lines=lines,
     unfit=parsed.unfit,
     rejected=parsed.rejected.head(REJECTED_LINES),
@@ -118,7 +118,8 @@ def _parse(blocks: Iterable[Block], log_format: LogFormat, labels: LineLabels) -
     unfit_lines += unfit.height
     notes.update(counts)
     lines[block.file] += len(block.lines)
-  return Parsed(pl.concat(kept), pl.concat(rejected), dict(lines), unfit_lines, dict(notes))
+  tables = pl.concat(kept), pl.concat(rejected)
+  return Parsed(*tables, list(files), [lines[file] for file in files], unfit_lines, dict(notes))
 
 
 def _first_lines(blocks: Iterable[Block], limit: int) -> Iterator[Block]:

@@ -5,6 +5,7 @@ is judged here: which lines fit a format, and what is odd about them, is for `pa
 """
 
 import codecs
+import errno
 import gzip
 import os
 import re
@@ -60,17 +61,27 @@ class Block(NamedTuple):
 
 
 class Share(NamedTuple):
-  """Which part of every file is read, of how many equal ones; the first part is number 0.
+  """Which part of every file is read, of how many equal ones.
 
   A line belongs to the part in which it begins. A gzip file, which cannot be entered in its middle,
   belongs to the first part.
+
+  Attributes:
+    part: from 0.
+    parts: how many.
+    sizes: of the files in bytes, by which they are divided; needed for several parts. A log may
+      grow, and whoever reads the parts must divide the same.
   """
 
   part: int
   parts: int
+  sizes: tuple[int, ...] = ()
 
-  def bytes_of(self, size: int) -> tuple[int, int]:
-    """Where the part of a file of `size` bytes begins and ends."""
+  def of(self, number: int) -> tuple[int, int | None]:
+    """Where the part of a file begins and ends, in bytes; None for its end, wherever that is."""
+    if self.parts == 1:
+      return 0, None
+    size = self.sizes[number]
     return -(-size * self.part // self.parts), -(-size * (self.part + 1) // self.parts)
 
 
@@ -88,16 +99,16 @@ def read_blocks(
     share: which part of every file to read; lines are counted from its beginning then.
 
   Yields:
-    Blocks in the order of the files and of their lines; at least one of every file in the first
-    part. All lines before a damage are yielded
-    before the damage is raised. Of a line longer than 16 MiB the middle may be missing.
+    Blocks in the order of the files and of their lines, at least one of every file. All lines
+    before a damage are yielded before the damage is raised. Of a line longer than 16 MiB the middle
+    may be missing.
 
   Raises:
     LogjaxError: for a path that cannot be read, a truncated or corrupt gzip file (with the last
       line that could be unpacked), and for files that hold no lines of text at all.
   """
-  for path in paths:
-    yield from _read_file(Path(path), lines_per_block, share)
+  for number, path in enumerate(paths):
+    yield from _read_file(Path(path), lines_per_block, share.of(number))
 
 
 def file_name(path: Path | str) -> str:
@@ -109,7 +120,7 @@ def file_name(path: Path | str) -> str:
   return os.fsencode(path).decode('utf-8', errors='replace').translate(str.maketrans(CONTROLS))
 
 
-def _read_file(path: Path, lines_per_block: int, share: Share) -> Iterator[Block]:
+def _read_file(path: Path, lines_per_block: int, part: tuple[int, int | None]) -> Iterator[Block]:
   """Yields the blocks of one file, and turns what can go wrong on the way into a LogjaxError."""
   first_line, name = 1, file_name(path)
   try:
@@ -118,7 +129,7 @@ def _read_file(path: Path, lines_per_block: int, share: Share) -> Iterator[Block
         raise LogjaxError(
           f'{name}: is {kind}, and only files are read: write its lines to one and name that'
         )
-    for text in _whole_lines(_chunks(path, share)):
+    for text in _whole_lines(_chunks(path, part)):
       # Not splitlines(): it also splits at form feeds, U+2028 and others that a line may hold.
       lines = text.decode('utf-8', errors='replace').split('\n')
       for start in range(0, len(lines), lines_per_block):
@@ -140,7 +151,7 @@ def _read_file(path: Path, lines_per_block: int, share: Share) -> Iterator[Block
     raise LogjaxError(
       f'{name}: cannot be read ({error.strerror}): check the path and its permissions'
     ) from error
-  if first_line == 1 and share.part == 0:
+  if first_line == 1:
     yield Block(str(path), 1, [])
 
 
@@ -158,16 +169,16 @@ def _whole_lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
     yield rest
 
 
-def _chunks(path: Path, share: Share) -> Iterator[bytes]:
+def _chunks(path: Path, part: tuple[int, int | None]) -> Iterator[bytes]:
   """Yields the unpacked bytes of a file's part, CHUNK_BYTES or a little more at a time."""
   with path.open('rb') as raw:
     packed = raw.peek(len(_GZIP_MAGIC)).startswith(_GZIP_MAGIC)
-    if share.part > 0:
+    if part[0] > 0:
       # What the file is was seen, and said if need be, by whoever reads the first part.
-      yield from () if packed else _fill_chunks(_Part(raw, share))
+      yield from () if packed else _fill_chunks(_Part(raw, *part))
       return
     # GzipFile and not zlib itself, because a gzip file may have several members.
-    stream = gzip.GzipFile(fileobj=raw) if packed else _Part(raw, share)
+    stream = gzip.GzipFile(fileobj=raw) if packed else _Part(raw, *part)
     chunks = _fill_chunks(stream)
     first = next(chunks, b'')
     for kind, magic in _NOT_LINES.items():
@@ -183,11 +194,8 @@ def _chunks(path: Path, share: Share) -> Iterator[bytes]:
 class _Part:
   """The bytes of all lines that begin in a part of a file."""
 
-  def __init__(self, raw: BinaryIO, share: Share):
-    self._raw = raw
-    begin, self._end = share.bytes_of(os.fstat(raw.fileno()).st_size)
-    if share.part == share.parts - 1:
-      self._end = None  # a log may grow while it is read
+  def __init__(self, raw: BinaryIO, begin: int, end: int | None):
+    self._raw, self._end = raw, end
     self._inside = False  # whether what was read last ended within a line
     if begin:
       raw.seek(begin - 1)
@@ -202,6 +210,8 @@ class _Part:
     if left <= 0 and not self._inside:
       return b''
     piece = self._raw.read1(min(size, left)) if left > 0 else self._raw.readline(size)
+    if left > 0 and not piece:
+      raise OSError(errno.EIO, 'it ends sooner than process 0 said')
     self._inside = not piece.endswith(b'\n')
     return piece
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 
@@ -15,14 +16,16 @@ class Parsed(NamedTuple):
   Attributes:
     frame: the lines that fit, as in `Logs`.
     rejected: the first of those that do not: file, line and text.
-    lines: how many lines each file has, by its path, in reading order.
+    files: in reading order, the same files in every process, wherever they lie there.
+    lines: how many each of them has.
     unfit: how many do not fit.
     notes: further counts, as in `Logs`.
   """
 
   frame: pl.DataFrame
   rejected: pl.DataFrame
-  lines: dict[str, int]
+  files: list[str]
+  lines: list[int]
   unfit: int
   notes: dict[str, int]
 
@@ -35,17 +38,19 @@ def join_shares(mine: Parsed, gather: Callable[[bytes], list[bytes]]) -> Parsed:
     gather: returns the bytes that every process gives, in their order.
   """
   shares = [_unpacked(data) for data in gather(_packed(mine))]
-  files = list(shares[0].lines)  # the first share has a block of every file
-  before, notes = Counter[str](), Counter[str]()
+  begin = np.zeros(len(mine.files), np.int64)
+  notes = Counter[str]()
   for number, share in enumerate(shares):
-    placed = [_placed(table, list(share.lines), files, before) for table in share[:2]]
+    placed = [_placed(table, begin) for table in share[:2]]
+    begin = begin + share.lines
+    # A share may have nothing of a file that is not empty.
+    notes.update({n: c for n, c in share.notes.items() if n != 'empty_files' or number == 0})
     shares[number] = share._replace(frame=placed[0], rejected=placed[1])
-    before.update(share.lines)
-    notes.update(share.notes)
   return Parsed(
     frame=_in_order([share.frame for share in shares]),
     rejected=_in_order([share.rejected for share in shares]),
-    lines={file: before[file] for file in files},
+    files=shares[0].files,
+    lines=begin.tolist(),
     unfit=sum(share.unfit for share in shares),
     notes=dict(notes),
   )
@@ -56,20 +61,13 @@ def _in_order(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
   return pl.concat(tables).sort('file', maintain_order=True)
 
 
-def _placed(
-  table: pl.DataFrame, own: Sequence[str], files: Sequence[str], before: Counter[str]
-) -> pl.DataFrame:
-  """Rows of one share with the numbers that files and lines have in the whole."""
-  index = pl.Series([files.index(file) for file in own], dtype=pl.Int32)
-  begin = pl.Series([before[file] for file in own], dtype=pl.Int64)
-  file = table['file']
-  return table.with_columns(
-    index.gather(file).alias('file'), (table['line'] + begin.gather(file)).alias('line')
-  )
+def _placed(table: pl.DataFrame, begin: np.ndarray) -> pl.DataFrame:
+  """Rows of one share with the line numbers that they have in the whole files."""
+  return table.with_columns(line=table['line'] + pl.Series(begin).gather(table['file']))
 
 
 def _packed(parsed: Parsed) -> bytes:
-  head = json.dumps([parsed.lines, parsed.unfit, parsed.notes]).encode()
+  head = json.dumps(parsed[2:]).encode()
   tables = [io.BytesIO(), io.BytesIO()]
   for table, file in zip(parsed[:2], tables, strict=True):
     table.write_ipc(file, compression='lz4')

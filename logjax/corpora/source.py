@@ -8,7 +8,8 @@ is an error, never a reason to use the next.
 import dataclasses
 import glob
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +108,7 @@ def _locate(
   """Returns the origin, the log files and their blocks."""
   if data.path:
     paths = find_paths(data.path)
-    return 'file', paths, read_blocks(paths, share=_share(data))
+    return 'file', paths, read_blocks(paths, share=_share(data, paths))
   if data.corpus not in ARCHIVES:
     raise LogjaxError(
       f'data.corpus {data.corpus!r} needs log files: name them in --config.data.path'
@@ -122,7 +123,7 @@ def _locate(
     paths = download_logs(archive, data_dir / 'downloads', base=address, progress=progress)
     return 'download', paths, prepared_blocks(data.corpus, paths, data_dir)
   paths = _simulated(data.corpus, data.simulated_lines, seed, cache_dir / 'simulated')
-  return 'simulated', paths, read_blocks(paths, share=_share(data))
+  return 'simulated', paths, read_blocks(paths, share=_share(data, paths))
 
 
 def _is_shared(data: ConfigDict) -> bool:
@@ -134,8 +135,18 @@ def _is_shared(data: ConfigDict) -> bool:
   return HOSTS.several and not prepared and not data.limit_lines
 
 
-def _share(data: ConfigDict) -> Share:
-  return Share(HOSTS.place.process, HOSTS.place.processes) if _is_shared(data) else WHOLE
+def _share(data: ConfigDict, paths: Sequence[Path]) -> Share:
+  """The share of this process, by the sizes that the files have for the first one."""
+  if not _is_shared(data):
+    return WHOLE
+  mine = json.dumps([path.stat().st_size for path in paths])
+  sizes = json.loads(HOSTS.from_first(mine.encode()))
+  if len(sizes) != len(paths):
+    raise LogjaxError(
+      f'process 0 has {len(sizes)} log files and process {HOSTS.place.process} has {len(paths)}: '
+      'give all of them the same log'
+    )
+  return Share(HOSTS.place.process, HOSTS.place.processes, tuple(sizes))
 
 
 def find_paths(text: str) -> tuple[Path, ...]:

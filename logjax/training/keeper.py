@@ -77,9 +77,13 @@ class Keeper:
     if not HOSTS.first:
       self._manager.close()
       self._manager = None  # the first process writes for all
+    if HOSTS.several and HOSTS.others_than_first(str(found and found[2])):
+      raise LogjaxError(
+        f'the processes restored different checkpoints of {phase}: start all of them again'
+      )
     if found is None:
       return None
-    arrays, about = found
+    arrays, about, _ = found
     return jax.tree.unflatten(structure, arrays), about
 
   def keep(self, tree: Any, about: dict[str, Any], *, last: bool = False) -> None:
@@ -166,8 +170,13 @@ class Keeper:
         'whole: make room and run the same command again'
       ) from error
 
-  def _restore(self, step: int, like: list[Any]) -> tuple[list[np.ndarray], dict[str, Any]] | None:
-    """Restores one checkpoint; None, with a line that says why, where it is damaged."""
+  def _restore(
+    self, step: int, like: list[Any]
+  ) -> tuple[list[np.ndarray], dict[str, Any], str] | None:
+    """Restores arrays, what is told of them and the SHA-256 of both.
+
+    None, with a line that says why, where the checkpoint is damaged.
+    """
     where = f'checkpoint {step} of {self._phase} in {self._folder}'
     try:
       items = ocp.args.Composite(head=ocp.args.JsonRestore())
@@ -181,7 +190,7 @@ class Keeper:
       arrays = [np.asarray(saved[name]) for name in sorted(saved)]
       if digest_of(arrays, {}) != head['arrays']:
         raise ValueError('the SHA-256 of its arrays is another')
-      return arrays, head['about']
+      return arrays, head['about'], head['sha256']
     except LogjaxError:
       raise
     except Exception as error:  # Orbax and TensorStore have many for a damaged file

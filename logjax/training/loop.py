@@ -200,7 +200,7 @@ def _go_on(
     (state, params), about = found
     best = Trained(params, about['best']['epoch'], about['best']['metrics'])
     last = Trained(state.params, about['last']['epoch'], about['last']['metrics'])
-    done = (about[name] for name in ('epochs', 'since', 'finished', 'first'))
+    done = (about.get(name) for name in ('epochs', 'since', 'finished', 'first'))
     reached = Reached(state, best, last, *done)
   progress.forget(name, kept=reached.epochs, **tags)
   return reached

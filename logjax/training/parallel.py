@@ -10,6 +10,7 @@ D counts the devices of all processes, the same number of each. Every process ma
 and gives its own devices their share of it; what comes back is whole on every process again.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from logjax.errors import LogjaxError
+from logjax.hosts import HOSTS
 
 AXIS = 'data'
 
@@ -84,6 +86,7 @@ def parallel(step: Callable, devices: int, *, donate: bool = True) -> Callable:
   )
   if jax.process_count() == 1:
     return mapped
+  _meet(tuple(_chosen(devices)))
   return lambda state, batch, keys: mapped(state, *_share_of_process((batch, keys)))
 
 
@@ -99,6 +102,7 @@ def parallel_map(function: Callable, devices: int) -> Callable:
   mapped = jax.pmap(function, axis_name=AXIS, in_axes=(None, 0), devices=_chosen(devices))
   if jax.process_count() == 1:
     return mapped
+  _meet(tuple(_chosen(devices)))
 
   def share_and_join(shared: Any, keys: Any) -> Any:
     return multihost_utils.process_allgather(mapped(shared, _share_of_process(keys)), tiled=True)
@@ -113,6 +117,18 @@ def _chosen(devices: int) -> list[jax.Device]:
   for device in jax.devices():
     by_process.setdefault(device.process_index, []).append(device)
   return [device for process in sorted(by_process) for device in by_process[process][:each]]
+
+
+@functools.cache
+def _meet(devices: tuple[jax.Device, ...]) -> None:
+  """Connects devices of several processes.
+
+  Gloo waits 30 seconds for all of them when devices do something together for the first time, and a
+  process that still reads or compiles is later than that. The exchange before it waits for ever.
+  """
+  HOSTS.gather(b'')
+  total = jax.pmap(lambda x: lax.psum(x, AXIS), axis_name=AXIS, devices=devices)
+  jax.block_until_ready(total(np.ones(len(devices) // jax.process_count())))
 
 
 def _share_of_process(tree: Any) -> Any:
