@@ -155,7 +155,7 @@ def run() -> None:
   """Runs `main`; a mistake of the user's ends with one line, Ctrl-C with how to go on."""
   os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(cache_folder() / 'jax'))
   use_all_cores()
-  os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
+  os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
   flags.mark_flag_as_required('config')
   try:
     with STOPPING.listening():

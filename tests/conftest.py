@@ -20,7 +20,7 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 # Compiled programs outlive the run: most of a test's time is compilation.
 CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(CACHE / 'logjax' / 'jax'))
-os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.5')
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 
 
 @pytest.fixture(scope='session')
