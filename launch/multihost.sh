@@ -32,9 +32,18 @@ numbered() {
 pipes="$(mktemp -d)"
 trap 'rm -rf -- "$pipes"' EXIT
 pids=() readers=() codes=()
+# Passes a signal on, once, to all that were started; the others are not started any more.
+asked='' heard=0
+pass_on() {
+  asked="$1" heard="${#pids[@]}"
+  if ((heard)); then kill "-$1" "${pids[@]}" 2>/dev/null || true; fi
+}
+trap 'pass_on TERM' TERM
+trap 'pass_on INT' INT
 # A job's own process group: Ctrl-C then reaches this script alone, which passes it on once.
 set -m
 for ((i = 0; i < processes; i++)); do
+  if [[ -n "$asked" ]]; then break; fi
   mkfifo "$pipes/out$i" "$pipes/err$i"
   numbered "$i" <"$pipes/out$i" &
   readers+=($!)
@@ -44,8 +53,11 @@ for ((i = 0; i < processes; i++)); do
   pids+=($!)
 done
 set +m
-trap 'kill -TERM "${pids[@]}" 2>/dev/null || true' TERM
-trap 'kill -INT "${pids[@]}" 2>/dev/null || true' INT
+processes="${#pids[@]}"
+if [[ -n "$asked" ]] && ((heard < processes)); then
+  kill "-$asked" "${pids[@]:heard}" 2>/dev/null || true  # it came while this one was started
+fi
+if ((processes == 0)); then exit "$([[ "$asked" == INT ]] && echo 130 || echo 143)"; fi
 
 deadline=''
 # Bash writes what it knows of processes that are killed, with line numbers: not to be seen.

@@ -72,7 +72,8 @@ def test_only_the_first_process_has_the_workdir(whole):
   assert not (whole / 'not').exists()
 
 
-@pytest.mark.parametrize('dead', [1, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('dead', [0, 1])
 def test_a_process_that_dies_ends_the_other_and_the_run_goes_on(
   runs, started, whole, tmp_path, dead
 ):

@@ -81,12 +81,13 @@ needs_proc = pytest.mark.skipif(not Path('/proc/self/statm').exists(), reason='n
 @needs_proc
 def test_phases_leave_no_file_descriptor_or_thread_behind(tmp_path):
   used = []
-  for _ in range(4):
+  for _ in range(8):
     fit_and_keep(tmp_path)
     used.append(use())
     assert {path.name for path in tmp_path.iterdir()} == {'metrics.jsonl'}
   assert used[-1].descriptors <= used[0].descriptors, used
-  assert used[-1].threads <= used[0].threads + 2, used  # pools may be filled a little later
+  # Pools may be filled a little later, but not by one thread a phase.
+  assert used[-1].threads - used[0].threads < len(used) - 1, used
 
 
 @needs_proc
