@@ -194,6 +194,8 @@ def hosts(machine: Machine, *flags: str, **env: str) -> subprocess.Popen:
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
+    # Where the tests run in a shell's background Ctrl-C is ignored, and Bash cannot change that.
+    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
   )
 
 
