@@ -73,11 +73,8 @@ def files(folder: Path) -> dict[str, int]:
 
 
 def but_for_time(results: dict) -> dict:
-  """Results without durations, and without what another commit or the same run's command changes.
-
-  A finished run is shared, and test_main.py gives its command again.
-  """
-  return {k: v for k, v in results.items() if k not in ('seconds', 'git_commit', 'command')}
+  """Results without what a commit between two runs changes, and without their durations."""
+  return {k: v for k, v in results.items() if k not in ('seconds', 'git_commit')}
 
 
 @pytest.mark.parametrize('choice', RUNS)
