@@ -28,7 +28,7 @@ def get_config(schedule: str = '') -> ConfigDict:
   config.protocol = 'honest'
   # Names of leaks, separated by commas, instead of the protocol's own set; 'none' for no leak.
   config.leaks = ''
-  # Number of devices to train on; 0 means all that divide the batch.
+  # Number of devices to train on; 0 means all.
   config.devices = 0
   config.data = data()
   config.text = text()

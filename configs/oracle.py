@@ -34,7 +34,7 @@ def get_config(choices: str = '') -> ConfigDict:
   config = ConfigDict()
   # Seed of everything random: the rows, initial parameters, sampling, and an own oracle.
   config.seed = 0
-  # Number of devices to train on; 0 means all that divide the batch.
+  # Number of devices to train on; 0 means all.
   config.devices = 0
   config.oracle = oracle()
   config.seqgan = default.seqgan()

@@ -18,7 +18,7 @@ import numpy as np
 from logjax.corpora.splits import LEAKS
 from logjax.detectors.baselines import THRESHOLD
 from logjax.errors import LogjaxError
-from logjax.evaluation.intervals import interval_of
+from logjax.evaluation.intervals import chance_intervals, interval_of
 from logjax.evaluation.ladder_report import markdown, write_ladder
 from logjax.evaluation.metrics import evaluate_scores
 from logjax.part import Part, about_parts, claimed, do_part
@@ -147,9 +147,11 @@ def _unseen(part: Part, control: Part, draws: int) -> dict[str, Any]:
 
 
 def _control(scores: TestScores, draws: int) -> dict[str, Any]:
-  """What the control reaches, with 95 % intervals over test rows."""
+  """What the control reaches, with 95 % intervals over test rows, and those of chance itself."""
   if not len(np.unique(scores.abnormal)):
     return dict.fromkeys(
-      ('auroc', 'auroc_interval', 'accuracy', 'accuracy_interval', 'accuracy_chance')
+      ('auroc', 'auroc_interval', 'auroc_chance_interval')
+      + ('accuracy', 'accuracy_interval', 'accuracy_chance', 'accuracy_chance_interval')
     )
-  return interval_of(scores.abnormal, scores.scores, scores.thresholds, draws=draws)
+  measured = (scores.abnormal, scores.scores, scores.thresholds)
+  return interval_of(*measured, draws=draws) | chance_intervals(*measured, draws=draws)

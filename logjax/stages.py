@@ -22,7 +22,7 @@ from logjax.hosts import HOSTS
 from logjax.settings import flatten
 from logjax.training.keeper import Keeper
 from logjax.training.progress import Progress
-from logjax.workdir import Lock, claim_workdir, config_digest, read_config, write_json
+from logjax.workdir import Lock, claim_workdir, config_digest, read_config, read_json, write_json
 
 Result = TypeVar('Result')
 _SECONDS = 'seconds.json'
@@ -118,7 +118,7 @@ def check_rows(run: Run, prepared: Prepared) -> None:
   path = run.workdir / 'corpus.json'
   if not path.exists():
     write_json(path, rows)
-  elif json.loads(path.read_text()) != rows:
+  elif read_json(path) != rows:
     raise LogjaxError(
       f'the log has changed since the run in {run.workdir} began: choose another --workdir'
     )
@@ -194,17 +194,17 @@ def share_stage(
   shutil.rmtree(partial, ignore_errors=True)
   shutil.copytree(kept, partial)
   if (partial / _MEASURED).exists():
-    run.progress.adopt(json.loads((partial / _MEASURED).read_text()), *phases)
+    run.progress.adopt(read_json(partial / _MEASURED), *phases)
   partial.rename(folder)
   # What it would have taken this run: a copy is no saving of the method's.
-  run.progress.seconds[folder.name] = json.loads((folder / _SECONDS).read_text())
+  run.progress.seconds[folder.name] = read_json(folder / _SECONDS)
   keep_seconds(run)
 
 
 def finished(run: Run, name: str) -> dict | None:
   """What a stage's marker file says; None where the stage is not finished."""
   path = run.workdir / name / MARKERS[name]
-  return json.loads(path.read_text()) if path.exists() else None
+  return read_json(path) if path.exists() else None
 
 
 def keep_seconds(run: Run) -> dict[str, float]:
@@ -219,4 +219,4 @@ def keep_seconds(run: Run) -> dict[str, float]:
 def _seconds_before(run: Run) -> dict[str, float]:
   """What earlier calls, and earlier stages of this one, measured."""
   path = run.workdir / _SECONDS
-  return json.loads(path.read_text()) if path.exists() else {}
+  return read_json(path) if path.exists() else {}

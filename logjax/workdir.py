@@ -70,6 +70,22 @@ def read_config(workdir: Path) -> dict[str, Any]:
     raise LogjaxError(f'cannot read {path}: {error}; choose another --workdir') from error
 
 
+def read_json(path: Path, cure: str = 'remove it and run the same command again') -> Any:
+  """Reads what `write_json` wrote.
+
+  Args:
+    path: of the file.
+    cure: what to do when it is damaged, for the user.
+
+  Raises:
+    LogjaxError: when it cannot be read or is not JSON.
+  """
+  try:
+    return json.loads(path.read_text(encoding='utf-8'))
+  except (OSError, ValueError) as error:
+    raise LogjaxError(f'cannot read {path}: {error}; {cure}') from error
+
+
 def write_json(path: Path, value: Any) -> None:
   """Writes JSON to a file that appears whole or not at all."""
   partial = path.with_name(path.name + '.part')

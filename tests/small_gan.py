@@ -8,7 +8,7 @@ import optax
 
 from logjax.oversamplers.seqgan.models import Discriminator, Generator
 from logjax.oversamplers.seqgan.train import Rewards, SeqGAN, SeqGANState, create
-from logjax.training.parallel import parallel, shard
+from logjax.training.parallel import divide_batch, fill_up, parallel, shard
 
 SETS, BATCH, LENGTH, VOCABULARY = 2, 4, 4, 5
 # The second set does not have token 3.
@@ -55,10 +55,14 @@ def draw_keys(*shape: int, seed: int = 1) -> jax.Array:
 
 
 def run(step, devices: int, state: SeqGANState, batch, keys: jax.Array):
-  """Takes a step with a batch and keys [K, B, ...] on some devices."""
-  given = jax.tree.map(np.asarray, batch)
+  """Takes a step with a batch and keys [K, B, ...] on some devices.
+
+  A batch that is a pair has weights, a generator's has none.
+  """
   program = parallel(step, devices, donate=False)
-  return program(state, shard(given, devices, 1), shard(keys, devices, 1))
+  if isinstance(batch, tuple):
+    return program(state, *divide_batch(batch[0], batch[1], keys, devices, 1))
+  return program(state, *shard(fill_up((batch, keys), devices, 1), devices, 1))
 
 
 def difference(before, after):

@@ -1,5 +1,6 @@
 """The bootstrap: equal to a slow reference, paired, and honest where metrics are undefined."""
 
+import itertools
 import json
 import time
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from logjax.errors import LogjaxError
 from logjax.evaluation.intervals import (
+  chance_intervals,
   interval,
   interval_of,
   over_rows_and_texts,
@@ -270,3 +272,37 @@ def test_the_control_of_one_class_is_undefined_and_not_an_error():
   assert control['auroc'] is None
   assert control['auroc_interval'] == [None, None]
   assert control['accuracy'] == 1
+
+
+def test_chance_is_what_every_choice_of_abnormal_rows_gives():
+  scores = np.array([[0.9, 0.2, 0.2, 0.4, 0.4, 0.4, 0.1], [0.5, 0.5, 0.1, 0.8, 0.3, 0.2, 0.2]])
+  thresholds, abnormal = np.array([0.4, 0.5]), np.arange(7) < 3
+  every = []
+  for chosen in itertools.combinations(range(7), 3):
+    labels = np.isin(np.arange(7), chosen)
+    every.append(metrics_of_rows(labels, scores, thresholds))
+  measured = chance_intervals(abnormal, scores, thresholds, draws=4000)
+  for name in ('auroc', 'accuracy'):
+    values = np.array([metrics[name].mean() for metrics in every])
+    low, high = measured[f'{name}_chance_interval']
+    # The ends are values that occur, and leave out 2.5 % on each side, as far as so few values can.
+    for end in (low, high):
+      assert np.min(abs(values - end)) < 1e-9
+    assert np.mean(values < low - 1e-9) <= 0.035 and np.mean(values > high + 1e-9) <= 0.035
+    assert np.mean(values <= low + 1e-9) >= 0.015 and np.mean(values >= high - 1e-9) >= 0.015
+
+
+def test_chance_knows_that_an_abnormal_row_might_have_had_a_rare_score():
+  # No abnormal row has one of the 3 % that score high: a bootstrap cannot know what if.
+  scores, abnormal = (np.arange(2000) < 60)[None].astype(float), np.arange(2000) >= 1960
+  control = interval_of(abnormal, scores, np.array([0.5]), draws=300)
+  low, high = chance_intervals(abnormal, scores, np.array([0.5]), draws=300)[
+    'auroc_chance_interval'
+  ]
+  assert control['auroc_interval'][1] < 0.5 and control['auroc_interval'][0] > 0.47
+  assert low <= control['auroc'] < 0.5 < high
+
+
+def test_chance_of_one_class_is_undefined_and_not_an_error():
+  measured = chance_intervals(np.zeros(9, bool), np.zeros((1, 9)), np.array([0.5]), draws=10)
+  assert measured == dict.fromkeys(measured, [None, None]) and len(measured) == 2

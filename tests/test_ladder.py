@@ -65,6 +65,9 @@ def test_without_a_leak_permuted_labels_are_at_chance(climbed):
   assert low <= 0.5 <= high
   low, high = control['accuracy_interval']
   assert low <= control['accuracy_chance'] <= high
+  for name in ('auroc', 'accuracy'):
+    low, high = control[f'{name}_chance_interval']
+    assert low <= control[name] <= high
 
 
 def test_with_all_leaks_permuted_labels_are_predicted(climbed):
@@ -72,6 +75,8 @@ def test_with_all_leaks_permuted_labels_are_predicted(climbed):
   control = {step['name']: step['permuted'] for step in climbed[1]['steps']}['paper']
   assert control['auroc_interval'][0] > 0.8
   assert control['accuracy_interval'][0] > control['accuracy_chance'] + 0.1
+  for name in ('auroc', 'accuracy'):
+    assert control[f'{name}_interval'][0] > control[f'{name}_chance_interval'][1]
 
 
 def test_every_step_has_both_classes_the_real_rows_and_the_rivals(climbed):

@@ -325,6 +325,27 @@ def test_a_half_finished_run_is_not_evaluated(runs, call, tmp_path):
   assert not (workdir / 'detector' / 'fitted.json').exists()
 
 
+@pytest.mark.parametrize(
+  ('name', 'flags'),
+  [
+    ('corpus.json', ()),
+    ('seconds.json', ()),
+    ('detector/fitted.json', ()),
+    ('oversampler/summary.json', ('--mode=evaluate',)),
+    ('oversampler/vocabulary.json', ('--mode=generate',)),
+  ],
+)
+def test_a_damaged_file_of_the_workdir_is_named_with_what_to_do(runs, call, tmp_path, name, flags):
+  workdir = tmp_path / 'workdir'
+  shutil.copytree(runs.finished('bgl'), workdir)
+  (workdir / name).write_text('{"rows": ')
+  code, _, err = call(*of(workdir), *flags)
+  said = err.splitlines()[-1]  # what is trained on may have been told before
+  assert code == 2 and 'Traceback' not in err
+  assert f'logjax: cannot read {workdir / name}: Expecting value' in said
+  assert ' in a new workdir' in said or 'remove it and run the same command again' in said
+
+
 def test_generation_without_generators_is_refused(call, tmp_path):
   flags = (*of(tmp_path / 'workdir'), '--config.oversampler.name=none')
   assert call(*flags)[0] == 0

@@ -129,12 +129,14 @@ def by_hand(state, keys):
   )
 
 
-@pytest.mark.parametrize('devices', [1, 2, 4])
+@pytest.mark.parametrize('devices', [1, 2, 3, 4])
 def test_the_step_follows_the_gradient_by_hand_on_any_number_of_devices(state, devices):
   """Weights are normalised over the sentences of all devices."""
   keys = draw_keys(SETS, BATCH, 2)
   gradients, expected = by_hand(state, keys)
-  after, metrics = run(make_maligan_step(MODEL), devices, state, np.zeros((SETS, BATCH)), keys)
+  after, metrics = run(
+    make_maligan_step(MODEL, BATCH), devices, state, np.zeros((SETS, BATCH)), keys
+  )
   assert norm(gradients) > 1e-2
   assert_close(difference(state.generator.params, after.generator.params), gradients)
   assert_close(metrics, expected)
@@ -150,7 +152,7 @@ def test_many_sentences_give_the_enumerated_gradient(state):
   sharp['out'] = jax.tree.map(lambda x: 10 * x, sharp['out'])
   state = state.replace(discriminator=state.discriminator.replace(params=sharp))
   after, _ = run(
-    make_maligan_step(MODEL), 1, state, np.zeros((SETS, 1)), draw_keys(SETS, 20_000, 2)
+    make_maligan_step(MODEL, 20_000), 1, state, np.zeros((SETS, 20_000)), draw_keys(SETS, 20_000, 2)
   )
   ours = difference(state.generator.params, after.generator.params)
   for k in range(SETS):

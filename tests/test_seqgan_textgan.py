@@ -226,19 +226,21 @@ def inputs_of(step: str):
   return ((ROWS, REAL), WEIGHTS), draw_keys(SETS, BATCH)
 
 
-STEPS = dict(zip(('generator', 'discriminator'), make_textgan_steps(MODEL, 1.0, 2.0), strict=True))
+STEPS = dict(
+  zip(('generator', 'discriminator'), make_textgan_steps(MODEL, 1.0, 2.0, BATCH), strict=True)
+)
 
 
 @pytest.fixture(scope='module')
 def outcomes(state):
   return {
     (name, devices): run(step, devices, state, *inputs_of(name))
-    for (name, step), devices in itertools.product(STEPS.items(), (1, 2, 4))
+    for (name, step), devices in itertools.product(STEPS.items(), (1, 2, 3, 4))
   }
 
 
 @pytest.mark.parametrize('name', STEPS)
-@pytest.mark.parametrize('devices', [2, 4])
+@pytest.mark.parametrize('devices', [2, 3, 4])
 def test_several_devices_give_what_one_gives(state, outcomes, name, devices):
   assert_close(outcomes[name, devices], outcomes[name, 1])
   for leaf in jax.tree.leaves(outcomes[name, devices]):
@@ -252,7 +254,7 @@ def test_several_devices_give_what_one_gives(state, outcomes, name, devices):
 
 
 def test_without_the_discrepancy_the_discriminator_step_is_seqgans(state):
-  ours = run(make_textgan_steps(MODEL, 1.0, 0.0)[1], 2, state, *inputs_of('discriminator'))
+  ours = run(make_textgan_steps(MODEL, 1.0, 0.0, BATCH)[1], 2, state, *inputs_of('discriminator'))
   theirs = run(make_discriminator_step(MODEL), 2, state, *inputs_of('discriminator'))
   assert_close(ours[0], theirs[0])
   assert_close({name: ours[1][name] for name in theirs[1]}, theirs[1])
@@ -281,7 +283,7 @@ def test_the_generator_step_lowers_the_discrepancy():
   model = make_model(optax.adam(0.01), embedding=8, filters=(16, 16, 16))
   state = create_state(model)
   real = np.tile(ROWS[:, :2], (1, 16, 1))
-  step = parallel(make_textgan_steps(model, 1.0, 0.0)[0], 1, donate=False)
+  step = parallel(make_textgan_steps(model, 1.0, 0.0, 32)[0], 1, donate=False)
   measured = []
   for keys in draw_keys(250, SETS, 32, 2):
     state, metrics = step(state, shard(real, 1, 1), shard(keys, 1, 1))

@@ -31,10 +31,19 @@ from logjax.oversamplers.seqgan.train import (
   make_values,
   update_rollout_policy,
 )
-from logjax.training.parallel import AXIS, parallel, parallel_map, scan_steps, shard, unshard
+from logjax.training.parallel import (
+  AXIS,
+  divide_batch,
+  fill_up,
+  parallel,
+  parallel_map,
+  scan_steps,
+  shard,
+  unshard,
+)
 from logjax.training.state import create_state
 
-DEVICES = (1, 2, 4)
+DEVICES = (1, 2, 3, 4)  # three do not divide the batch
 SETS, BATCH, LENGTH, VOCABULARY, ROLLOUTS = 2, 4, 4, 5, 2
 STEPS = ('mle', 'discriminator', 'generator')
 # The second set does not have token 3.
@@ -100,9 +109,16 @@ def program(step: str, devices: int):
   made = {
     'mle': lambda: make_mle_step(MODEL),
     'discriminator': lambda: make_discriminator_step(MODEL),
-    'generator': lambda: make_generator_step(MODEL),
+    'generator': lambda: make_generator_step(MODEL, BATCH),
   }
   return parallel(made[step](), devices)
+
+
+def divided(step: str, batch, keys: jax.Array, devices: int):
+  """A step's batch and keys as it takes them."""
+  if step == 'generator':
+    return None, shard(fill_up(keys, devices, 1), devices, 1)
+  return divide_batch(batch[0], np.asarray(batch[1]), keys, devices, 1)
 
 
 def run(step: str, devices: int, state: SeqGANState, batch=None, keys=None):
@@ -110,9 +126,7 @@ def run(step: str, devices: int, state: SeqGANState, batch=None, keys=None):
   given = inputs_of(step)
   batch = given[0] if batch is None else batch
   keys = given[1] if keys is None else keys
-  return program(step, devices)(
-    jax.tree.map(jnp.copy, state), shard(batch, devices, 1), shard(keys, devices, 1)
-  )
+  return program(step, devices)(jax.tree.map(jnp.copy, state), *divided(step, batch, keys, devices))
 
 
 def assert_close(ours, theirs, tolerance: float = 1e-5) -> None:
@@ -422,8 +436,8 @@ def test_maximum_likelihood_learns_a_corpus_of_three_sentences(state):
 
 
 def one_step(model: SeqGAN, state: SeqGANState, devices: int):
-  step = parallel(make_generator_step(model), devices, donate=False)
-  return step(state, None, shard(inputs_of('generator')[1], devices, 1))
+  step = parallel(make_generator_step(model, BATCH), devices, donate=False)
+  return step(state, *divided('generator', *inputs_of('generator'), devices))
 
 
 def sampled_by(state: SeqGANState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -504,12 +518,9 @@ def test_an_lstm_generator_takes_all_steps_on_any_number_of_devices():
   model = make_model(optax.sgd(0.1), cell='lstm')
   state = jax.jit(functools.partial(create, model))(ALLOWED, jax.random.key(0))
   for step in ('mle', 'generator'):
-    made = {'mle': make_mle_step, 'generator': make_generator_step}[step](model)
-    batch, keys = inputs_of(step)
+    made = make_mle_step(model) if step == 'mle' else make_generator_step(model, BATCH)
     one, two = (
-      parallel(made, devices, donate=False)(
-        state, shard(batch, devices, 1), shard(keys, devices, 1)
-      )
+      parallel(made, devices, donate=False)(state, *divided(step, *inputs_of(step), devices))
       for devices in (1, 2)
     )
     assert_close(one, two)
@@ -521,4 +532,4 @@ def test_no_random_key_is_used_twice(state):
   single = shard(draw_keys(SETS, BATCH), 2, 1)
   with jax.debug_key_reuse(True):
     parallel_map(make_sampler(MODEL), 2)((state.generator.params, state.allowed), single)
-    parallel(make_generator_step(MODEL), 2, donate=False)(state, None, pair)
+    parallel(make_generator_step(MODEL, BATCH), 2, donate=False)(state, None, pair)

@@ -133,7 +133,8 @@ def generator_step(
   tokens = sampled + needed.tokens
   work = Work(drawn=tokens, learned=sampled, judged=needed.sentences + sizes.batch)
   batch = jnp.zeros(keys.shape)  # Not used: the step makes its own.
-  return Call(train.make_generator_step(model), batch, keys, 1, sizes.batch, tokens, work)
+  step = train.make_generator_step(model, sizes.batch)
+  return Call(step, batch, keys, 1, sizes.batch, tokens, work)
 
 
 def discriminator_step(

@@ -6,7 +6,6 @@ end results.json.
 
 import contextlib
 import functools
-import json
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,7 +32,7 @@ from logjax.oversamplers.seqgan.generators import make_model
 from logjax.oversamplers.seqgan.sets import Sets
 from logjax.settings import check_values
 from logjax.training.progress import Progress
-from logjax.workdir import Lock, claim_workdir, write_json
+from logjax.workdir import Lock, claim_workdir, read_json, write_json
 
 
 def run(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
@@ -61,7 +60,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
     claim_workdir(config, workdir)
     if not path.exists():
       write_json(path, _train(config, workdir, oracle, keys))
-  return _read_results(path)
+  return read_json(path)
 
 
 def _train(
@@ -116,13 +115,6 @@ def _train(
     'seconds': {name: round(seconds, 1) for name, seconds in recorder.seconds.items()},
     'out_of_time': out_of_time,
   }
-
-
-def _read_results(path: Path) -> dict[str, Any]:
-  try:
-    return json.loads(path.read_text())
-  except ValueError as error:
-    raise LogjaxError(f'{path} is damaged: remove it, and the run ends again') from error
 
 
 def _check(config: ml_collections.ConfigDict) -> None:

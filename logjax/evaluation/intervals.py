@@ -74,6 +74,51 @@ def interval_of(
   return result
 
 
+def chance_intervals(
+  abnormal: np.ndarray,
+  scores: np.ndarray,
+  thresholds: np.ndarray,
+  *,
+  draws: int = 1000,
+  seed: int = 0,
+) -> dict[str, list[float | None]]:
+  """Where 95 % of AUROC and accuracy lie when the labels are given to other test rows at random.
+
+  A permutation test of scores that know nothing of the labels, exact also where a bootstrap is not:
+  if no abnormal row has one of the rare scores, then no resample has either, and its interval is
+  far too narrow. Both metrics are means over the abnormal rows of something that the labels do not
+  change (midranks, alarms), so that a draw is only the choice of which rows are abnormal.
+
+  Args:
+    abnormal: bool [N].
+    scores: [R, N].
+    thresholds: [R].
+    draws: permutations.
+    seed: of them.
+
+  Returns:
+    `auroc_chance_interval` and `accuracy_chance_interval`, each [low, high] of the mean over
+    repetitions, ready for JSON; None where undefined.
+  """
+  rows, positives = len(abnormal), int(np.sum(abnormal))
+  if not 0 < positives < rows:
+    return dict.fromkeys(('auroc_chance_interval', 'accuracy_chance_interval'), [None, None])
+  ranks = scipy.stats.rankdata(scores, axis=1).mean(axis=0)
+  alarms = np.mean(scores >= np.asarray(thresholds)[:, None], axis=0)
+  auroc, accuracy = np.empty(draws), np.empty(draws)
+  generator = np.random.default_rng(seed)
+  for draw in range(draws):
+    chosen = generator.choice(rows, positives, replace=False, shuffle=False)
+    wins = ranks[chosen].sum() - positives * (positives + 1) / 2
+    auroc[draw] = wins / (positives * (rows - positives))
+    wrong = alarms.sum() + positives - 2 * alarms[chosen].sum()
+    accuracy[draw] = 1 - wrong / rows
+  return {
+    'auroc_chance_interval': [*interval(auroc)],
+    'accuracy_chance_interval': [*interval(accuracy)],
+  }
+
+
 def over_seeds(
   points: np.ndarray,
   draws: np.ndarray,

@@ -8,7 +8,7 @@ from typing import Any
 from logjax.corpora.splits import LEAKS
 from logjax.evaluation import comparison_plots
 from logjax.evaluation.pages import template
-from logjax.evaluation.wording import Rival, leaf, number, percent, strongest
+from logjax.evaluation.wording import Rival, auroc_of_control, leaf, number, percent, strongest
 
 _HEAD = (
   'step',
@@ -18,7 +18,7 @@ _HEAD = (
   'AUPRC',
   'MCC',
   'strongest rival, abnormal F1',
-  'labels permuted: AUROC',
+  'labels permuted: AUROC (chance)',
   'accuracy (chance)',
   'test rows with seen text',
 )
@@ -58,11 +58,9 @@ def markdown(ladder: Mapping[str, Any]) -> str:
     name = (
       f'{rival[0].title} {number(leaf(rival[1], ("abnormal", "f1")))}' if rival else number(None)
     )
-    auroc, ends = number(control['auroc']), control['auroc_interval']
-    if ends and None not in ends:
-      auroc += f' [{number(ends[0])}, {number(ends[1])}]'
     accuracy = f'{number(control["accuracy"])} ({number(control["accuracy_chance"])})'
     seen = percent(step['seen_text_share'])
+    auroc = auroc_of_control(control)
     rows.append([step['name'], *_measured(step['test']), name, auroc, accuracy, seen])
     if step['test'].get('synthetic_rows'):
       rows.append(['real rows only', *_measured(step['test_real']), *[''] * 4])

@@ -21,6 +21,7 @@ from logjax.evaluation import plots
 from logjax.evaluation.pages import template
 from logjax.evaluation.paper import paper_rows, why_not_comparable
 from logjax.evaluation.wording import count, quality_words, shown, strongest, verdict
+from logjax.workdir import read_json
 
 STAGES = {
   'generator_mle': 'Generator, maximum likelihood',
@@ -49,8 +50,8 @@ def write_report(workdir: Path) -> Path:
     LogjaxError: `results.json` is missing, or one of the three files cannot be read.
   """
   workdir = Path(workdir)
-  results = _read_json(workdir / 'results.json')
-  details = _read_json(workdir / 'details.json') if (workdir / 'details.json').exists() else {}
+  results = read_json(workdir / 'results.json')
+  details = read_json(workdir / 'details.json') if (workdir / 'details.json').exists() else {}
   page = template('report.html.jinja').render(
     results=results,
     leaks=[(name, LEAKS.get(name, '')) for name in results.get('leaks') or []],
@@ -70,15 +71,6 @@ def write_report(workdir: Path) -> Path:
   partial.write_text(page, encoding='utf-8', errors='replace')
   partial.replace(path)
   return path
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-  try:
-    return json.loads(path.read_text(encoding='utf-8'))
-  except FileNotFoundError:
-    raise LogjaxError(f'{path}: no such file; run --mode=train in this workdir first') from None
-  except ValueError as error:
-    raise LogjaxError(f'{path}: not valid JSON ({error}); delete it and run again') from None
 
 
 def _numeric(values: Mapping[str, Any] | None) -> dict[str, float]:

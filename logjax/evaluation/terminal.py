@@ -8,7 +8,7 @@ import rich.console
 import rich.table
 
 from logjax.evaluation.leaderboard import markdown
-from logjax.evaluation.wording import leaf, number, percent, strongest, verdict
+from logjax.evaluation.wording import auroc_of_control, leaf, number, percent, strongest, verdict
 
 _ROWS = (
   ('abnormal precision', ('abnormal', 'precision')),
@@ -24,7 +24,7 @@ _ROWS = (
 )
 _MOST_RIVALS = 3  # columns of the table, which 100 characters hold
 _HEAD_WIDTH = 15
-_LADDER_WIDTH = 170  # characters of its table; a narrower terminal breaks the lines
+_LADDER_WIDTH = 186  # characters of its table; a narrower terminal breaks the lines
 _OVERALL = ('\nAUROC', '\nAUPRC', '\nMCC')
 
 
@@ -85,7 +85,7 @@ def print_ladder(ladder: dict[str, Any], workdir: Path) -> None:
   table.add_column('step', no_wrap=True)
   for head in ('abnormal\nP', '\nR', '\nF1', 'normal\nP', '\nR', '\nF1', *_OVERALL):
     table.add_column(head, justify='right')
-  table.add_column('labels permuted:\nAUROC', justify='right', no_wrap=True)
+  table.add_column('labels permuted:\nAUROC (chance)', justify='right', no_wrap=True)
   table.add_column('\naccuracy (chance)', justify='right')
   table.add_column('test rows\nwith seen text', justify='right')
   for step in ladder['steps']:
@@ -93,7 +93,7 @@ def print_ladder(ladder: dict[str, Any], workdir: Path) -> None:
     table.add_row(
       step['name'],
       *_cells(step['test']),
-      f'{number(control["auroc"])} {_interval(control["auroc_interval"])}',
+      auroc_of_control(control),
       f'{number(control["accuracy"])} ({number(control["accuracy_chance"])})',
       percent(step['seen_text_share']),
     )
@@ -133,10 +133,6 @@ def _cells(metrics: dict[str, Any]) -> list[str]:
     for name in ('precision', 'recall', 'f1')
   ]
   return both + [number(leaf(metrics, (name.strip().lower(),))) for name in _OVERALL]
-
-
-def _interval(ends: list[float | None] | None) -> str:
-  return f'[{", ".join(map(number, ends))}]' if ends and None not in ends else ''
 
 
 def _say_simulated(results: dict[str, Any], console: rich.console.Console) -> None:

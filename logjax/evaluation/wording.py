@@ -143,6 +143,16 @@ def percent(share: float | None) -> str:
   return f'{100 * share:.{digits}f}\N{NO-BREAK SPACE}%'
 
 
+def auroc_of_control(control: Mapping[str, Any]) -> str:
+  """A control's AUROC, its 95 % interval in brackets and that of chance in parentheses."""
+  text = number(control.get('auroc'))
+  for key, brackets in (('auroc_interval', '[]'), ('auroc_chance_interval', '()')):
+    ends = control.get(key)
+    if ends and None not in ends:
+      text += ' ' + ', '.join(map(number, ends)).join(brackets)
+  return text
+
+
 def duration(seconds: float) -> str:
   """A length of time as people say it: 0.4 s, 12 s, 3 min 5 s, 2 h 10 min."""
   if seconds < 10:

@@ -13,6 +13,7 @@ from logjax.errors import LogjaxError
 from logjax.oversamplers.oversample import GENERATORS
 from logjax.oversamplers.seqgan.generators import Generators, make_generate, make_model
 from logjax.training.checkpoint import restore_params, save_params
+from logjax.workdir import read_json
 
 
 def sample_rows(
@@ -67,5 +68,6 @@ def restore_generators(
     return model.generator.init(key, model.generator.start, jax.numpy.int32(0))['params']
 
   like = jax.eval_shape(jax.vmap(init), jax.random.split(jax.random.key(0), len(tokens)))
-  vocabulary = Vocabulary(tuple(json.loads((folder / 'vocabulary.json').read_text())))
+  words = read_json(folder / 'vocabulary.json', 'run --mode=train in a new workdir')
+  vocabulary = Vocabulary(tuple(words))
   return Generators(restore_params(folder / 'generators', like), tokens, length), vocabulary

@@ -12,7 +12,7 @@ from jax import lax
 
 from logjax.training.divergence import Diverged, means_of_steps, stopped
 from logjax.training.keys import numpy_generator
-from logjax.training.parallel import fill_up, replicate, shard
+from logjax.training.parallel import divide_batch, replicate
 from logjax.training.progress import Progress
 from logjax.training.state import TrainState
 
@@ -161,7 +161,8 @@ def fit(
         weights *= importance[index]
       keys = jax.random.split(jax.random.fold_in(key, epoch + 1), shape)
       given = functools.partial(_batch, take, index, weights, keys)
-      state, metrics = _take_steps(epoch_step, state, take, (index, weights, keys), devices)
+      batch, batch_keys = divide_batch(take(index), weights, keys, devices, axis=1)
+      state, metrics = epoch_step(state, batch, batch_keys)
       if reached.first is None:
         reached = reached._replace(first=float(metrics['loss'][0]))
       try:
@@ -176,18 +177,6 @@ def fit(
       if reached.finished:
         break
   return reached.best if settings.restore_best else reached.last
-
-
-def _take_steps(
-  epoch_step: Callable, state: TrainState, take: Callable, drawn: tuple, devices: int
-) -> tuple[TrainState, dict[str, jax.Array]]:
-  """Takes the steps of an epoch with the rows, weights and keys [S, B] that were drawn for it."""
-  index, weights, keys = drawn
-  places = index.shape[1]
-  index, keys = fill_up((index, keys), devices, axis=1)
-  weights = np.pad(weights, ((0, 0), (0, index.shape[1] - places)))
-  batches = shard((take(index), jnp.asarray(weights)), devices, axis=1)
-  return epoch_step(state, batches, shard(keys, devices, axis=1))
 
 
 def _go_on(

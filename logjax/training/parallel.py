@@ -21,7 +21,6 @@ from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from logjax.errors import LogjaxError
 from logjax.hosts import HOSTS
 
 AXIS = 'data'
@@ -32,20 +31,13 @@ def choose_devices(most: int = 0, *, dividing: int = 0) -> int:
 
   Args:
     most: no more than so many, but one of each process; 0 for all.
-    dividing: a batch that they must divide; 0 for one that is filled up, see `fill_up`.
-
-  Raises:
-    LogjaxError: when the batch cannot be divided among the processes.
+    dividing: what those of one process must divide; 0 where that does not matter, as with a batch
+      that is filled up.
   """
   processes, each = jax.process_count(), jax.local_device_count()
   if most:
     each = min(each, max(most // processes, 1))
-  fitting = [n for n in range(1, each + 1) if dividing % (n * processes) == 0]
-  if not fitting:
-    raise LogjaxError(
-      f'a batch of {dividing} cannot be divided among {processes} processes: choose a multiple'
-    )
-  return fitting[-1] * processes
+  return processes * max(n for n in range(1, each + 1) if dividing % n == 0)
 
 
 def sum_over_devices(tree: Any) -> Any:
@@ -66,6 +58,16 @@ def index_of_device() -> jax.Array:
 def gather_over_devices(tree: Any, axis: int) -> Any:
   """Joins the devices' shares along `axis`, as `shard` divided it; only inside a parallel step."""
   return lax.all_gather(tree, AXIS, axis=axis, tiled=True)
+
+
+def share_of_device(whole: jax.Array, size: int, axis: int) -> jax.Array:
+  """Undoes `gather_over_devices`: this device's `size` entries along `axis`, 0 beyond the last.
+
+  Only inside a parallel step; what all devices have in common may be shorter than their shares.
+  """
+  missing = devices_of_step() * size - whole.shape[axis]
+  padding = [(0, missing if i == axis else 0) for i in range(whole.ndim)]
+  return lax.dynamic_slice_in_dim(jnp.pad(whole, padding), index_of_device() * size, size, axis)
 
 
 def parallel(step: Callable, devices: int, *, donate: bool = True) -> Callable:
@@ -166,6 +168,28 @@ def fill_up(tree: Any, devices: int, axis: int) -> Any:
     return x if len(places) == size else x[(slice(None),) * axis + (places,)]
 
   return jax.tree.map(longer, tree)
+
+
+def divide_batch(
+  examples: Any, weights: np.ndarray, keys: jax.Array, devices: int, axis: int
+) -> tuple[tuple[Any, jax.Array], jax.Array]:
+  """Divides `axis` among devices, filled up with examples of weight 0 where they do not divide it.
+
+  Args:
+    examples: a tree of arrays [..., B, ...].
+    weights: [..., B].
+    keys: [..., B].
+    devices: D.
+    axis: which is B, the last one of the weights.
+
+  Returns:
+    Batch and keys as a step of `parallel` takes them, [D, ..., ceil(B / D), ...].
+  """
+  places = weights.shape[axis]
+  examples, keys, weights = fill_up((examples, keys, weights), devices, axis)
+  real = np.arange(weights.shape[axis]) < places
+  weights = jnp.asarray(np.where(real, weights, 0), jnp.float32)
+  return shard(((examples, weights), keys), devices, axis)
 
 
 def shard(tree: Any, devices: int, axis: int) -> Any:

@@ -11,7 +11,7 @@ from logjax.oversamplers.seqgan import train
 from logjax.oversamplers.seqgan.sets import Sets
 from logjax.training.divergence import means_of_steps
 from logjax.training.keys import numpy_generator
-from logjax.training.parallel import shard
+from logjax.training.parallel import divide_batch
 
 # Nats: who guesses loses log 2 on a row's origin, and on a token the logarithm of the vocabulary,
 # which is less than 14.
@@ -65,8 +65,7 @@ def run_epoch(
   examples = jax.tree.map(batches, rows)
   shape = jax.tree.leaves(examples)[0].shape[:3]
   keys = jax.random.split(jax.random.fold_in(key, 1), shape)
-  sharded = shard((examples, jnp.ones(shape)), devices, axis=2)
-  state, metrics = step(state, sharded, shard(keys, devices, axis=2))
+  state, metrics = step(state, *divide_batch(examples, np.ones(shape), keys, devices, axis=2))
 
   def given(s: int) -> dict[str, Any]:
     return {'examples': jax.tree.map(lambda x: x[s], examples), 'keys': keys[s]}

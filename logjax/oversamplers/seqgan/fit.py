@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
@@ -24,6 +23,7 @@ from logjax.training.divergence import Diverged, all_finite, means_of_steps, sto
 from logjax.training.keys import numpy_generator
 from logjax.training.parallel import (
   choose_devices,
+  fill_up,
   parallel,
   parallel_map,
   replicate,
@@ -95,7 +95,7 @@ def fit_generators(
     raise ValueError(f'{method!r} is none of {", ".join(METHODS)}')
   model = make_model(settings, sets.tokens.shape[1], sets.length)
   init_key, *keys = jax.random.split(key, 4)
-  devices = choose_devices(devices, dividing=settings.batch)
+  devices = choose_devices(devices)
   phases = _phases(settings, model, sets, devices, method)[: 1 if method == 'mle' else 3]
   if start is None:
     done, last = -1, -1
@@ -137,72 +137,26 @@ def _checked(
   return state, metrics
 
 
-def _adversarial_steps(
-  settings: ml_collections.ConfigDict, model: train.SeqGAN, method: str
-) -> tuple[Callable, Callable]:
-  """Returns the steps of the generators and of the discriminators."""
-  if method == 'textgan':
-    return make_textgan_steps(model, settings.textgan_temperature, settings.textgan_mmd_weight)
-  make_generator_step = make_maligan_step if method == 'maligan' else train.make_generator_step
-  return make_generator_step(model), train.make_discriminator_step(model)
-
-
 def _phases(
   settings: ml_collections.ConfigDict, model: train.SeqGAN, sets: Sets, devices: int, method: str
 ) -> tuple[Phase, Phase, Phase]:
   """Lines 1, 3 and 4 to 14 of Algorithm 1."""
-  mle_step = parallel(scan_steps(train.make_mle_step(model)), devices)
   generator_step, discriminator_step = _adversarial_steps(settings, model, method)
-  generator_step = parallel(generator_step, devices)
   judge = _discriminator_round(settings, discriminator_step, model, sets, devices)
   judged_rows = 2 * settings.rows_per_epoch * settings.discriminator_epochs  # of a set, in a round
-
-  def mle_epoch(state: train.SeqGANState, key: jax.Array):
-    generator = numpy_generator(key)
-    drawn = np.stack([epoch_of(rows, settings.rows_per_epoch, generator) for rows in sets.rows])
-    return run_epoch(mle_step, state, drawn, settings.batch, key, devices)
-
-  def begin_adversarial(state: train.SeqGANState) -> train.SeqGANState:
-    # The published code gives this phase an Adam of its own: the small gradients of the phase
-    # before would have left second moments that make the first policy-gradient steps far too large.
-    fresh = jax.vmap(model.generator_tx.init)(state.generator.params)
-    state = state.replace(generator=state.generator.replace(opt_state=fresh))
-    return train.update_rollout_policy(state, 0.0)  # beta <- theta, line 2
-
-  def adversarial_round(state: train.SeqGANState, key: jax.Array):
-    shape = (len(state.allowed), settings.batch, 2)
-    given, steps = [], []
-    for g in range(settings.g_steps):
-      step_key = jax.random.fold_in(key, g)
-      given.append({'keys': jax.random.split(step_key, shape)})
-      batch = jnp.zeros(devices)  # the generators make their own
-      if method == 'textgan':
-        given[g]['examples'] = real_batch(sets, settings.batch, step_key)
-        batch = shard(given[g]['examples'], devices, axis=1)
-      state, metrics = generator_step(state, batch, shard(given[g]['keys'], devices, axis=1))
-      steps.append(metrics)
-    metrics = means_of_steps(
-      {name: np.stack([step[name] for step in steps]) for name in metrics}, given.__getitem__
-    )
-    for d in range(settings.d_steps):
-      step_key = jax.random.fold_in(key, settings.g_steps + d)
-      before = d * judged_rows // settings.batch
-      state, judged = judge(state, step_key, before, 'discriminator_')
-      metrics |= judged
-    return train.update_rollout_policy(state, settings.rollout_update), metrics
+  played = settings.g_steps * settings.batch + settings.d_steps * judged_rows
+  shown = 'mmd {mmd:.4f}' if method == 'textgan' else 'reward {reward:.4f}'
 
   def as_it_is(state: train.SeqGANState) -> train.SeqGANState:
     return state
 
-  shown = 'mmd {mmd:.4f}' if method == 'textgan' else 'reward {reward:.4f}'
-  played = settings.g_steps * settings.batch + settings.d_steps * judged_rows
   return (
     Phase(
       STAGES[0],
       'generator, maximum likelihood',
       settings.mle_epochs,
       as_it_is,
-      mle_epoch,
+      _mle_epoch(settings, model, sets, devices),
       'loss {loss:.4f}',
       settings.rows_per_epoch // settings.batch,
       len(sets.rows) * settings.rows_per_epoch,
@@ -221,13 +175,83 @@ def _phases(
       STAGES[2],
       'generator against discriminator',
       settings.rounds,
-      begin_adversarial,
-      adversarial_round,
+      functools.partial(_begin_adversarial, model),
+      _adversarial_round(settings, parallel(generator_step, devices), judge, sets, devices),
       f'{shown} entropy {{entropy:.3f}}',
       settings.g_steps,
       len(sets.rows) * played,
     ),
   )
+
+
+def _adversarial_steps(
+  settings: ml_collections.ConfigDict, model: train.SeqGAN, method: str
+) -> tuple[Callable, Callable]:
+  """Returns the steps of the generators and of the discriminators."""
+  if method == 'textgan':
+    temperature, weight = settings.textgan_temperature, settings.textgan_mmd_weight
+    return make_textgan_steps(model, temperature, weight, settings.batch)
+  make_generator_step = make_maligan_step if method == 'maligan' else train.make_generator_step
+  return make_generator_step(model, settings.batch), train.make_discriminator_step(model)
+
+
+def _mle_epoch(
+  settings: ml_collections.ConfigDict, model: train.SeqGAN, sets: Sets, devices: int
+) -> Callable:
+  """Makes `(state, key) -> (state, metrics [K])`: the rows of every set, once."""
+  step = parallel(scan_steps(train.make_mle_step(model)), devices)
+
+  def epoch(state: train.SeqGANState, key: jax.Array):
+    generator = numpy_generator(key)
+    drawn = np.stack([epoch_of(rows, settings.rows_per_epoch, generator) for rows in sets.rows])
+    return run_epoch(step, state, drawn, settings.batch, key, devices)
+
+  return epoch
+
+
+def _begin_adversarial(model: train.SeqGAN, state: train.SeqGANState) -> train.SeqGANState:
+  # The published code gives this phase an Adam of its own: the small gradients of the phase
+  # before would have left second moments that make the first policy-gradient steps far too large.
+  fresh = jax.vmap(model.generator_tx.init)(state.generator.params)
+  state = state.replace(generator=state.generator.replace(opt_state=fresh))
+  return train.update_rollout_policy(state, 0.0)  # beta <- theta, line 2
+
+
+def _adversarial_round(
+  settings: ml_collections.ConfigDict,
+  generator_step: Callable,
+  judge: Callable,
+  sets: Sets,
+  devices: int,
+) -> Callable:
+  """Makes `(state, key) -> (state, metrics [K])`: lines 5 to 13 of Algorithm 1.
+
+  Every step of the generators is given real rows too, which TextGAN's alone reads.
+  """
+  shape = (len(sets.rows), settings.batch, 2)
+
+  def divide(x: jax.Array) -> jax.Array:
+    return shard(fill_up(x, devices, axis=1), devices, axis=1)
+
+  def play(state: train.SeqGANState, key: jax.Array):
+    given, steps = [], []
+    for g in range(settings.g_steps):
+      step_key = jax.random.fold_in(key, g)
+      examples, keys = real_batch(sets, settings.batch, step_key), jax.random.split(step_key, shape)
+      given.append({'examples': examples, 'keys': keys})
+      state, metrics = generator_step(state, divide(examples), divide(keys))
+      steps.append(metrics)
+    metrics = means_of_steps(
+      {name: np.stack([step[name] for step in steps]) for name in metrics}, given.__getitem__
+    )
+    for d in range(settings.d_steps):
+      step_key = jax.random.fold_in(key, settings.g_steps + d)
+      before = d * 2 * settings.rows_per_epoch * settings.discriminator_epochs // settings.batch
+      state, judged = judge(state, step_key, before, 'discriminator_')
+      metrics |= judged
+    return train.update_rollout_policy(state, settings.rollout_update), metrics
+
+  return play
 
 
 def _discriminator_round(
@@ -248,9 +272,9 @@ def _discriminator_round(
 
   def update(state: train.SeqGANState, key: jax.Array, before: int = 0, prefix: str = ''):
     sample_key, *epoch_keys = jax.random.split(key, 1 + settings.discriminator_epochs)
-    keys = shard(jax.random.split(sample_key, (len(sets.rows), count)), devices, axis=1)
-    drawn = sampler((state.generator.params, state.allowed), keys)
-    generated = np.asarray(unshard(drawn, axis=1))
+    keys = fill_up(jax.random.split(sample_key, (len(sets.rows), count)), devices, axis=1)
+    drawn = sampler((state.generator.params, state.allowed), shard(keys, devices, axis=1))
+    generated = np.asarray(unshard(drawn, axis=1))[:, :count]
     for epoch_key in epoch_keys:
       generator = numpy_generator(epoch_key)
       mixed, real = [], []

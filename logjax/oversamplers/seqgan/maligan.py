@@ -20,7 +20,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from logjax.oversamplers.seqgan.train import (
   SeqGAN,
@@ -31,7 +30,7 @@ from logjax.oversamplers.seqgan.train import (
 from logjax.training.parallel import (
   devices_of_step,
   gather_over_devices,
-  index_of_device,
+  share_of_device,
   sum_over_devices,
 )
 
@@ -52,12 +51,13 @@ def importance(log_odds: jax.Array) -> jax.Array:
   return jax.nn.softmax(log_odds) - 1 / len(log_odds)
 
 
-def make_maligan_step(model: SeqGAN) -> Callable:
+def make_maligan_step(model: SeqGAN, batch_size: int) -> Callable:
   """Makes the step of the generators: sample, weigh, update.
 
   Its batch is empty (the generators make their own), its keys are [K, B, 2], of which the first
-  are used. The metric `reward` is the mean of D; `effective` is the number of equally weighted
-  sentences that would vary as much as the weighted ones, 1 / sum of squared weights.
+  are used; those from `batch_size` on only fill the last device's share up. The metric `reward` is
+  the mean of D; `effective` is the number of equally weighted sentences that would vary as much as
+  the weighted ones, 1 / sum of squared weights.
   """
   sample, update = make_sampler(model), make_policy_update(model)
 
@@ -69,13 +69,13 @@ def make_maligan_step(model: SeqGAN) -> Callable:
     del batch
     sentences = sample((state.generator.params, state.allowed), keys[:, :, 0])
     mine = jax.vmap(log_odds_of)(state.discriminator.params, sentences)
-    log_odds = gather_over_devices(mine, axis=1)
+    log_odds = gather_over_devices(mine, axis=1)[:, :batch_size]
     # Normalised over the sentences of all devices.
     values = jax.vmap(importance)(log_odds)
-    share = mine.shape[1]
-    own = lax.dynamic_slice_in_dim(values, index_of_device() * share, share, axis=1)
+    own = share_of_device(values, mine.shape[1], axis=1)
     own = jnp.broadcast_to(own[:, :, None], sentences.shape)
-    generator, metrics = jax.vmap(update)(state, sentences, own)
+    weights = share_of_device(jnp.ones_like(values), mine.shape[1], axis=1)
+    generator, metrics = jax.vmap(update)(state, sentences, own, weights)
     effective = 1 / jnp.sum(jax.nn.softmax(log_odds) ** 2, axis=1)
     whole = {'reward': jax.nn.sigmoid(log_odds).mean(axis=1), 'effective': effective}
     # Every device has the same numbers; only their sum tells `pmap` so.

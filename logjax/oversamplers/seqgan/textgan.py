@@ -35,7 +35,12 @@ from logjax.corpora.text import PAD
 from logjax.oversamplers.seqgan import losses
 from logjax.oversamplers.seqgan.sampling import Policy, make_policy
 from logjax.oversamplers.seqgan.train import SeqGAN, SeqGANState
-from logjax.training.parallel import devices_of_step, gather_over_devices, sum_over_devices
+from logjax.training.parallel import (
+  devices_of_step,
+  gather_over_devices,
+  share_of_device,
+  sum_over_devices,
+)
 from logjax.training.state import TrainState, apply_gradients
 
 # Squared bandwidths of the kernels, in units of the features' mean squared distance: the features'
@@ -124,7 +129,7 @@ def draw_soft(
 
 
 def make_textgan_steps(
-  model: SeqGAN, temperature: float, mmd_weight: float
+  model: SeqGAN, temperature: float, mmd_weight: float, batch_size: int
 ) -> tuple[Callable, Callable]:
   """Makes the steps of the generators and of the discriminators.
 
@@ -132,8 +137,10 @@ def make_textgan_steps(
     model: models and optimisers; its rewards are not used.
     temperature: of `draw_soft`.
     mmd_weight: lambda_m.
+    batch_size: of the generators, B.
   """
-  return _make_generator_step(model, temperature), _make_discriminator_step(model, mmd_weight)
+  generator_step = _make_generator_step(model, temperature, batch_size)
+  return generator_step, _make_discriminator_step(model, mmd_weight)
 
 
 def _describe(model: SeqGAN, params: Any, sentences: jax.Array) -> jax.Array:
@@ -142,31 +149,39 @@ def _describe(model: SeqGAN, params: Any, sentences: jax.Array) -> jax.Array:
   return jax.vmap(lambda s: model.discriminator.apply(bound, s, method=method))(sentences)
 
 
-def _make_generator_step(model: SeqGAN, temperature: float) -> Callable:
-  """Its batch has the real sentences to match, [K, B, T], its keys are [K, B, 2]."""
+def _make_generator_step(model: SeqGAN, temperature: float, batch_size: int) -> Callable:
+  """Its batch has the real sentences to match, [K, B, T], its keys are [K, B, 2].
+
+  Of both those from `batch_size` on only fill the last device's share up.
+  """
 
   def one_set(state: SeqGANState, real: jax.Array, keys: jax.Array):
     judge = state.discriminator.params
     wanted = _describe(model, judge, real)
+    weights = share_of_device(jnp.ones(batch_size), len(keys), axis=0)
 
     def share_of_loss(params):
       policy = make_policy(model.generator, params, state.allowed)
       draw = jax.vmap(lambda key: draw_soft(policy, key, model.length, temperature))
       sentences, logs, inside = draw(keys)
       features = jnp.stack([wanted, _describe(model, judge, sentences)])
-      features = gather_over_devices(features, axis=1)  # [2, B, F] of all devices
+      # [2, B, F] of all devices.
+      features = gather_over_devices(features, axis=1)[:, :batch_size]
       marks = jnp.repeat(jnp.array([1.0, 0.0]), features.shape[1])
       features = features.reshape(len(marks), -1)
       signs = signs_of(marks, jnp.ones_like(marks))
       # Far from the real ones, with a scale that follows, moving nearer would seem to gain nothing.
       scale = lax.stop_gradient(mean_squared_distance(features, signs))
       # Every device has the whole loss; their gradients, of a share each, are summed.
-      return squared_mmd(features, signs, scale) / devices_of_step(), (logs.sum(), inside.sum())
+      counts = tuple(jnp.sum(weights * x.sum(axis=1)) for x in (logs, inside))
+      return squared_mmd(features, signs, scale) / devices_of_step(), counts
 
     (loss, counts), gradients = jax.value_and_grad(share_of_loss, has_aux=True)(
       state.generator.params
     )
-    loss, (logs, tokens), count, gradients = sum_over_devices((loss, counts, len(keys), gradients))
+    loss, (logs, tokens), count, gradients = sum_over_devices(
+      (loss, counts, weights.sum(), gradients)
+    )
     metrics = {
       'mmd': loss,
       'entropy': -logs / tokens,

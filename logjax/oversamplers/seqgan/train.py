@@ -33,6 +33,7 @@ from logjax.training.parallel import (
   devices_of_step,
   gather_over_devices,
   index_of_device,
+  share_of_device,
   sum_over_devices,
 )
 from logjax.training.state import TrainState, apply_gradients, create_state, make_train_step
@@ -226,22 +227,22 @@ def make_values(model: SeqGAN) -> Callable:
 
 
 def make_policy_update(model: SeqGAN) -> Callable:
-  """Makes `(state, sentences [B, T], values [B, T]) -> (generator, metrics)` of ONE set.
+  """Makes `(state, sentences [B, T], values [B, T], weights [B]) -> (generator, metrics)`, ONE set.
 
-  It follows the policy gradient of equation 5; the sentences are this device's share.
+  It follows the policy gradient of equation 5; the sentences are this device's share. Those of
+  weight 0 only fill it up, and have the value 0.
   """
 
-  def update(state: SeqGANState, sentences: jax.Array, values: jax.Array):
+  def update(state: SeqGANState, sentences: jax.Array, values: jax.Array, weights: jax.Array):
     def loss(params):
       policy = make_policy(model.generator, params, state.allowed)
       logs = jax.vmap(lambda s: log_probabilities(policy, s))(sentences)
       return jnp.sum(jax.vmap(losses.policy_gradient)(logs, values)), logs
 
     gradients, logs = jax.grad(loss, has_aux=True)(state.generator.params)
-    tokens = jax.vmap(is_inside)(sentences).sum()
-    gradients, logs, tokens, count = sum_over_devices(
-      (gradients, logs.sum(), tokens, len(sentences))
-    )
+    inside = jax.vmap(is_inside)(sentences)
+    logs, tokens = (jnp.sum(weights * x.sum(axis=1)) for x in (logs, inside))
+    gradients, logs, tokens, count = sum_over_devices((gradients, logs, tokens, weights.sum()))
     generator = apply_gradients(model.generator_tx, state.generator, gradients)
     metrics = {
       'entropy': -logs / tokens,
@@ -253,10 +254,11 @@ def make_policy_update(model: SeqGAN) -> Callable:
   return update
 
 
-def make_generator_step(model: SeqGAN) -> Callable:
+def make_generator_step(model: SeqGAN, batch_size: int) -> Callable:
   """Makes the policy-gradient step: sample, roll out, reward, update (equations 4 to 6).
 
-  Its batch is empty (the generators make their own), its keys are [K, B, 2].
+  Its batch is empty (the generators make their own), its keys are [K, B, 2], in which those from
+  `batch_size` on only fill the last device's share up.
   """
   sample, values_of, update = make_sampler(model), make_values(model), make_policy_update(model)
   subtract_baseline = losses.BASELINES[model.rewards.baseline]
@@ -264,15 +266,16 @@ def make_generator_step(model: SeqGAN) -> Callable:
   def step(state: SeqGANState, batch: Any, keys: jax.Array):
     del batch
     mine = sample((state.generator.params, state.allowed), keys[:, :, 0])
-    sentences, reward_keys = gather_over_devices((mine, keys[:, :, 1]), axis=1)
+    gathered = gather_over_devices((mine, keys[:, :, 1]), axis=1)
+    sentences, reward_keys = jax.tree.map(lambda x: x[:, :batch_size], gathered)
     values = values_of(state, sentences, reward_keys)
     inside = jax.vmap(jax.vmap(is_inside))(sentences)
     # Every device has the same values; only their sum tells `pmap` so.
     reward = sum_over_devices((values * inside).sum((1, 2)) / inside.sum((1, 2)))
     values = jax.vmap(subtract_baseline)(values, inside)
-    share = mine.shape[1]
-    values = lax.dynamic_slice_in_dim(values, index_of_device() * share, share, axis=1)
-    generator, metrics = jax.vmap(update)(state, mine, values)
+    values = share_of_device(values, mine.shape[1], axis=1)
+    weights = share_of_device(jnp.ones(sentences.shape[:2]), mine.shape[1], axis=1)
+    generator, metrics = jax.vmap(update)(state, mine, values, weights)
     metrics['reward'] = reward / devices_of_step()
     return state.replace(generator=generator), metrics
 
