@@ -93,6 +93,21 @@ def test_a_truncated_gzip_is_a_user_error_and_leaves_no_half_corpus(tmp_path):
   assert len(_lines(prepared_blocks('bgl', [file], tmp_path / 'tfds'))) == 5000
 
 
+def test_two_processes_that_prepare_a_corpus_in_one_folder_both_have_it(tmp_path, monkeypatch):
+  files = _write_corpus('bgl', tmp_path / 'manual')
+  expected, examples_of, other = _lines(read_blocks(files)), builders._examples, []
+
+  def other_is_quicker(files):
+    if not other:  # what the second process has when the first is about to begin
+      other.append(None)
+      other[0] = _lines(prepared_blocks('bgl', files, tmp_path / 'tfds'))
+    return examples_of(files)
+
+  monkeypatch.setattr(builders, '_examples', other_is_quicker)
+  assert _lines(prepared_blocks('bgl', files, tmp_path / 'tfds')) == expected == other[0]
+  assert not list((tmp_path / 'tfds').rglob('*incomplete*'))
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
   files = _write_corpus('bgl', tmp_path / 'manual')
   (tmp_path / 'tfds').write_text('in the way')

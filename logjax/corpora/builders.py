@@ -181,15 +181,20 @@ def prepared_blocks(corpus: str, files: Sequence[Path], data_dir: Path) -> Itera
   Raises:
     LogjaxError: when a file cannot be read to its end, or `data_dir` cannot be written.
   """
-  builder = BUILDERS[corpus](data_dir=data_dir / fingerprint(files), file_format='array_record')
+  make = functools.partial(
+    BUILDERS[corpus], data_dir=data_dir / fingerprint(files), file_format='array_record'
+  )
+  builder = make()
   config = tfds.download.DownloadConfig(manual_dir=files[0].parent)
   try:
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints that it knows no sizes
       builder.download_and_prepare(download_dir=data_dir / 'unpacked', download_config=config)
   except OSError as error:
-    raise LogjaxError(
-      f'{data_dir}: cannot prepare {corpus} there ({error}): name another folder in data.data_dir'
-    ) from error
+    builder = make()
+    if not builder.is_prepared():  # else another process was quicker, and the corpus is the same
+      raise LogjaxError(
+        f'{data_dir}: cannot prepare {corpus} there ({error}): name another folder in data.data_dir'
+      ) from error
   paths = {file.name: str(file) for file in files}
   for example in builder.as_data_source(split=SPLIT):
     lines = example['lines'].decode().split('\n')[:-1]
