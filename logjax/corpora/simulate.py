@@ -6,7 +6,7 @@ over lines.
 """
 
 import contextlib
-import os
+import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -90,7 +90,8 @@ def _plan(rng: np.random.Generator, corpus: str, lines: int, abnormal: int) -> d
 @contextlib.contextmanager
 def _complete_or_absent(paths: Sequence[Path]) -> Iterator[list[Path]]:
   """Gives names to write under; they become `paths` at the end, and vanish on an error."""
-  partial_paths = [path.with_name(f'.{path.name}.{os.getpid()}.partial') for path in paths]
+  own = secrets.token_hex(8)  # hosts that share the folder can have processes of one number
+  partial_paths = [path.with_name(f'.{path.name}.{own}.partial') for path in paths]
   for path in paths:
     path.parent.mkdir(parents=True, exist_ok=True)
   try:
