@@ -257,19 +257,20 @@ X = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
 Y = X @ np.array([1, -2, 3], np.float32)
 
 
-def fit_line(devices: int, rate: float = 0.1):
+def fit_line(devices: int, rate=0.1, epochs=12, start=0.0, progress=None, **tags):
   tx = optax.sgd(rate)
   return fit(
-    create_state({'w': jnp.zeros(3)}, tx),
+    create_state({'w': jnp.full(3, start)}, tx),
     parallel(scan_steps(make_train_step(linear_loss, tx)), devices),
     lambda index: (jnp.asarray(X[index]), jnp.asarray(Y[index])),
     len(X),
     make_validate(linear_metrics, (X, Y), np.ones(len(X))),
-    settings_of(epochs=12),
+    settings_of(epochs=epochs),
     key=jax.random.key(1),
     devices=devices,
-    progress=Progress(),
+    progress=progress or Progress(),
     name='line',
+    **tags,
   )
 
 

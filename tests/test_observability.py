@@ -13,7 +13,7 @@ import pytest
 import tiny
 from compiling import compiled_fast
 from measurements import reproducible
-from test_loop import X, Y, linear_loss, linear_metrics, run_script, settings_of
+from test_loop import X, Y, fit_line, run_script
 from test_operations import of, quotes
 from test_seqgan_fit import SETS
 from test_seqgan_fit import settings_of as seqgan_settings
@@ -27,10 +27,8 @@ from logjax.settings import resolve
 from logjax.stages import Run, finished, share_stage, stage
 from logjax.training.divergence import Diverged, all_finite, means_of_steps
 from logjax.training.keeper import Keeper
-from logjax.training.loop import fit, make_validate
-from logjax.training.parallel import parallel, scan_steps
 from logjax.training.progress import Progress
-from logjax.training.state import create_state, make_train_step
+from logjax.training.state import create_state
 
 pytest_plugins = ['tiny_runs']
 
@@ -66,23 +64,10 @@ def test_one_number_that_is_not_finite_is_seen_wherever_it_is():
   assert not all_finite(tree | {'bias': jnp.array([0.0, jnp.nan])})
 
 
-def fit_line(workdir: Path, rate: float) -> str:
+def error_of_a_line(workdir: Path, rate: float) -> str:
   """Fits a line with a rate that is far too high; returns the error."""
-  tx = optax.sgd(rate)
   with pytest.raises(LogjaxError) as raised:
-    fit(
-      create_state({'w': jnp.zeros(3)}, tx),
-      parallel(scan_steps(make_train_step(linear_loss, tx)), 1),
-      lambda index: (jnp.asarray(X[index]), jnp.asarray(Y[index])),
-      len(X),
-      make_validate(linear_metrics, (X, Y), np.ones(len(X))),
-      settings_of(epochs=40),
-      key=jax.random.key(1),
-      devices=1,
-      progress=keeping(workdir),
-      name='line',
-      repetition=2,
-    )
+    fit_line(1, rate, epochs=40, progress=keeping(workdir), repetition=2)
   assert '\n' not in str(raised.value)
   return str(raised.value)
 
@@ -91,7 +76,7 @@ def fit_line(workdir: Path, rate: float) -> str:
 def line(tmp_path_factory):
   """A fit that diverged within a few epochs: its workdir and error."""
   workdir = tmp_path_factory.mktemp('line')
-  return workdir, fit_line(workdir, 1.0)
+  return workdir, error_of_a_line(workdir, 1.0)
 
 
 def test_a_detector_that_diverges_stops_at_its_step_and_keeps_the_batch(line):
@@ -125,7 +110,7 @@ def test_the_last_good_checkpoint_is_kept_and_leads_to_the_same_step_again(line)
   assert about['epochs'] == int(before['epoch'])
   assert np.isfinite(state.params['w']).all() and np.isfinite(best['w']).all()
   path.unlink()
-  assert fit_line(workdir, 1.0) == message
+  assert error_of_a_line(workdir, 1.0) == message
   with np.load(path) as again:
     assert set(again) == set(before)
     for name in again:
@@ -155,18 +140,7 @@ def test_early_stopping_falls_back_on_the_epoch_before_a_loss_became_absurd():
 def test_without_a_workdir_the_step_is_named_all_the_same(monkeypatch, tmp_path):
   monkeypatch.chdir(tmp_path)
   with pytest.raises(LogjaxError, match=r'loss nan in step 1 of epoch 1: lower'):
-    fit(
-      create_state({'w': jnp.full(3, jnp.nan)}, optax.sgd(0.1)),
-      parallel(scan_steps(make_train_step(linear_loss, optax.sgd(0.1))), 1),
-      lambda index: (jnp.asarray(X[index]), jnp.asarray(Y[index])),
-      len(X),
-      make_validate(linear_metrics, (X, Y), np.ones(len(X))),
-      settings_of(),
-      key=jax.random.key(1),
-      devices=1,
-      progress=Progress(),
-      name='line',
-    )
+    fit_line(1, start=jnp.nan)
   assert not list(tmp_path.iterdir())
 
 

@@ -7,21 +7,14 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
 import pytest
 import tiny
 from compiling import compiled_fast
-from test_loop import X, Y, linear_loss, linear_metrics, settings_of
+from test_loop import fit_line
 
 from logjax.part import do_part
 from logjax.training.keeper import Keeper
-from logjax.training.loop import fit, make_validate
-from logjax.training.parallel import parallel, scan_steps
 from logjax.training.progress import Progress
-from logjax.training.state import create_state, make_train_step
 
 TRAININGS = int(os.environ.get('LOGJAX_SOAK', 200))
 FULL = 10  # every so many trainings has all phases; the others are the quickest that there are
@@ -58,20 +51,8 @@ def config_of(number: int):
 
 def fit_and_keep(workdir: Path) -> None:
   """Trains a line, a phase of its own that keeps every epoch."""
-  tx = optax.sgd(0.1)
   keeper = Keeper(workdir / 'unfinished', epochs=1, owner='run')
-  fit(
-    create_state({'w': jnp.zeros(3)}, tx),
-    parallel(scan_steps(make_train_step(linear_loss, tx)), 1),
-    lambda index: (jnp.asarray(X[index]), jnp.asarray(Y[index])),
-    len(X),
-    make_validate(linear_metrics, (X, Y), np.ones(len(X))),
-    settings_of(epochs=3),
-    key=jax.random.key(1),
-    devices=1,
-    progress=Progress(workdir, keeper=keeper),
-    name='line',
-  )
+  fit_line(1, epochs=3, progress=Progress(workdir, keeper=keeper))
   keeper.clear()
 
 
