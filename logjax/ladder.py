@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import ml_collections
-import numpy as np
 
 from logjax.corpora.splits import LEAKS
 from logjax.detectors.baselines import THRESHOLD
@@ -148,10 +147,5 @@ def _unseen(part: Part, control: Part, draws: int) -> dict[str, Any]:
 
 def _control(scores: TestScores, draws: int) -> dict[str, Any]:
   """What the control reaches, with 95 % intervals over test rows, and those of chance itself."""
-  if not len(np.unique(scores.abnormal)):
-    return dict.fromkeys(
-      ('auroc', 'auroc_interval', 'auroc_chance_interval')
-      + ('accuracy', 'accuracy_interval', 'accuracy_chance', 'accuracy_chance_interval')
-    )
   measured = (scores.abnormal, scores.scores, scores.thresholds)
   return interval_of(*measured, draws=draws) | chance_intervals(*measured, draws=draws)

@@ -15,7 +15,7 @@ from logjax.errors import LogjaxError
 from logjax.scores import TestScores, load_scores
 from logjax.settings import resolve
 from logjax.stages import open_run
-from logjax.workdir import Lock, claim_workdir, read_json
+from logjax.workdir import REMOVE, Lock, claim_workdir, read_json
 
 
 class Part(NamedTuple):
@@ -67,7 +67,7 @@ def do_part(config: ml_collections.ConfigDict, workdir: Path, cache: Path, comma
     if not all(path.exists() for path in (results, scores, workdir / 'report.html')):
       experiment.train(run, command, keep_scores=True)
       _free_memory()
-    return Part(read_json(results), load_scores(scores))
+    return Part(read_json(results, dict, REMOVE), load_scores(scores))
   except LogjaxError as error:
     raise LogjaxError(f'{workdir.name}: {error}') from error
 

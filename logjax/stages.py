@@ -22,7 +22,15 @@ from logjax.hosts import HOSTS
 from logjax.settings import flatten
 from logjax.training.keeper import Keeper
 from logjax.training.progress import Progress
-from logjax.workdir import Lock, claim_workdir, config_digest, read_config, read_json, write_json
+from logjax.workdir import (
+  REMOVE,
+  Lock,
+  claim_workdir,
+  config_digest,
+  read_config,
+  read_json,
+  write_json,
+)
 
 Result = TypeVar('Result')
 _SECONDS = 'seconds.json'
@@ -118,7 +126,7 @@ def check_rows(run: Run, prepared: Prepared) -> None:
   path = run.workdir / 'corpus.json'
   if not path.exists():
     write_json(path, rows)
-  elif read_json(path) != rows:
+  elif read_json(path, dict, 'choose another --workdir') != rows:
     raise LogjaxError(
       f'the log has changed since the run in {run.workdir} began: choose another --workdir'
     )
@@ -188,23 +196,25 @@ def share_stage(
     if phases:
       write_json(partial / _MEASURED, run.progress.measured(*phases))
     partial.rename(kept)
+  cure = f'delete the folder {kept} and run the same command again'
+  if (kept / _MEASURED).exists():
+    run.progress.adopt(read_json(kept / _MEASURED, list, cure), *phases)
+  # What it would have taken this run: a copy is no saving of the method's.
+  run.progress.seconds[folder.name] = read_json(kept / _SECONDS, float, cure)
   shutil.rmtree(folder, ignore_errors=True)
   # The marker of a copy that is cut short must not be there.
   partial = folder.with_suffix('.part')
   shutil.rmtree(partial, ignore_errors=True)
   shutil.copytree(kept, partial)
-  if (partial / _MEASURED).exists():
-    run.progress.adopt(read_json(partial / _MEASURED), *phases)
   partial.rename(folder)
-  # What it would have taken this run: a copy is no saving of the method's.
-  run.progress.seconds[folder.name] = read_json(folder / _SECONDS)
   keep_seconds(run)
 
 
 def finished(run: Run, name: str) -> dict | None:
   """What a stage's marker file says; None where the stage is not finished."""
   path = run.workdir / name / MARKERS[name]
-  return read_json(path) if path.exists() else None
+  cure = f'delete the folder {path.parent} and train again'
+  return read_json(path, dict, cure) if path.exists() else None
 
 
 def keep_seconds(run: Run) -> dict[str, float]:
@@ -219,4 +229,4 @@ def keep_seconds(run: Run) -> dict[str, float]:
 def _seconds_before(run: Run) -> dict[str, float]:
   """What earlier calls, and earlier stages of this one, measured."""
   path = run.workdir / _SECONDS
-  return read_json(path) if path.exists() else {}
+  return read_json(path, dict, REMOVE) if path.exists() else {}

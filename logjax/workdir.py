@@ -12,6 +12,8 @@ import ml_collections
 from logjax.errors import LogjaxError
 from logjax.settings import flatten
 
+REMOVE = 'remove it and run the same command again'  # of what is then made anew
+
 
 def _decisive(config: ml_collections.ConfigDict) -> dict[str, Any]:
   """All fields that decide what comes out, by dotted names: not how often it is kept."""
@@ -59,31 +61,35 @@ def read_config(workdir: Path) -> dict[str, Any]:
     LogjaxError: when the workdir holds no run, or its file is damaged.
   """
   path = workdir / 'config.json'
-  try:
-    config = json.loads(path.read_text())
-    if not isinstance(config, dict):
-      raise ValueError('it is not one JSON object')
-    return config
-  except FileNotFoundError:
-    raise LogjaxError(f'{workdir} holds no run: use --mode=train with this workdir first') from None
-  except (OSError, ValueError) as error:
-    raise LogjaxError(f'cannot read {path}: {error}; choose another --workdir') from error
+  if not path.exists():
+    raise LogjaxError(f'{workdir} holds no run: use --mode=train with this workdir first')
+  return read_json(path, dict, 'choose another --workdir')
 
 
-def read_json(path: Path, cure: str = 'remove it and run the same command again') -> Any:
+def read_json(path: Path, kind: type, cure: str) -> Any:
   """Reads what `write_json` wrote.
 
   Args:
     path: of the file.
-    cure: what to do when it is damaged, for the user.
+    kind: of the value, such as `dict`.
+    cure: what to do where the file is damaged or missing, for the user.
 
   Raises:
-    LogjaxError: when it cannot be read or is not JSON.
+    LogjaxError: when it cannot be read, or holds something else.
   """
   try:
-    return json.loads(path.read_text(encoding='utf-8'))
-  except (OSError, ValueError) as error:
-    raise LogjaxError(f'cannot read {path}: {error}; {cure}') from error
+    value = json.loads(path.read_text(encoding='utf-8'))
+  except FileNotFoundError:
+    raise LogjaxError(f'{path} is missing: {cure}') from None
+  except OSError as error:  # the machine failed, not the file
+    raise LogjaxError(
+      f'cannot read {path}: {error.strerror}; run the same command again'
+    ) from error
+  except ValueError as error:
+    raise LogjaxError(f'{path} is damaged ({error}): {cure}') from None
+  if not isinstance(value, kind):
+    raise LogjaxError(f'{path} is damaged ({type(value).__name__}, not {kind.__name__}): {cure}')
+  return value
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -107,6 +113,7 @@ class Lock:
   """
 
   _held: ClassVar[dict[str, list[int]]] = {}  # path -> descriptor, and how many locks it has
+  _release = staticmethod(os.close)  # still there when the interpreter has cleared its modules
 
   def __init__(self, workdir: Path):
     self._path = ''
@@ -123,7 +130,7 @@ class Lock:
       held[1] -= 1
       if not held[1]:
         del self._held[path]
-        os.close(held[0])
+        self._release(held[0])
 
   def __del__(self):
     self.close()

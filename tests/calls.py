@@ -16,7 +16,13 @@ from logjax.oversamplers.saved import restore_generators
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 240  # seconds that a call may take
-FIELDS = ('--config.devices=0', '--config.checkpoint.epochs=1', '--config.seqgan.mle_epochs=4')
+# Batches of 7 rows, and 21 that are sampled, are divided evenly by no number of devices in use.
+SEQGAN = {'mle_epochs': 4, 'batch': 7, 'rows_per_epoch': 21}
+FIELDS = (
+  '--config.devices=0',
+  '--config.checkpoint.epochs=1',
+  *(f'--config.seqgan.{name}={value}' for name, value in SEQGAN.items()),
+)
 
 
 def start(runs, workdir: Path, *flags: str, devices: int = 1) -> subprocess.Popen:
@@ -55,7 +61,9 @@ def wait_for_epochs(workdir: Path, epochs: int, process: subprocess.Popen) -> No
 def left(runs, workdir: Path) -> tuple[dict, str, list[np.ndarray]]:
   """Of a finished run: the results, the generated lines, and the arrays of the generators."""
   results = json.loads((workdir / 'results.json').read_text())
-  run = runs.open(workdir, 'bgl', devices=0, seqgan__mle_epochs=4)
+  run = runs.open(
+    workdir, 'bgl', devices=0, **{f'seqgan__{name}': value for name, value in SEQGAN.items()}
+  )
   generators, _ = restore_generators(workdir / 'oversampler', run.config.seqgan)
   return results, (workdir / 'generated.txt').read_text(), jax.tree.leaves(generators.params)
 

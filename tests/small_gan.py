@@ -8,7 +8,7 @@ import optax
 
 from logjax.oversamplers.seqgan.models import Discriminator, Generator
 from logjax.oversamplers.seqgan.train import Rewards, SeqGAN, SeqGANState, create
-from logjax.training.parallel import divide_batch, fill_up, parallel, shard
+from logjax.training.parallel import divide, divide_batch, parallel
 
 SETS, BATCH, LENGTH, VOCABULARY = 2, 4, 4, 5
 # The second set does not have token 3.
@@ -61,8 +61,8 @@ def run(step, devices: int, state: SeqGANState, batch, keys: jax.Array):
   """
   program = parallel(step, devices, donate=False)
   if isinstance(batch, tuple):
-    return program(state, *divide_batch(batch[0], batch[1], keys, devices, 1))
-  return program(state, *shard(fill_up((batch, keys), devices, 1), devices, 1))
+    return program(state, *divide_batch(*batch, keys, devices))
+  return program(state, *divide((batch, keys), devices, 1))
 
 
 def difference(before, after):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from logjax.corpora.splits import LEAKS
+from logjax.evaluation import comparison_plots
 from logjax.evaluation.ladder_report import write_ladder
 from logjax.evaluation.leaderboard import Cell, make_leaderboard
 from logjax.evaluation.leaderboard_report import write_leaderboard
@@ -82,6 +83,18 @@ def test_the_ladder_has_every_step_and_says_what_it_takes_away(tmp_path):
   assert 'chance 0.790–0.796' in page and 'chance 0.480–0.520' in page
   assert '0.580–0.640' in page
   assert 'no new text' in page
+
+
+def test_the_intervals_of_the_control_are_drawn_as_long_as_they_are():
+  figure = str(comparison_plots.ladder(ladder_steps(), 'a ladder'))
+  lines = re.findall(
+    r'M ([\d.]+) [\d.]+ \nL ([\d.]+) [\d.]+ \n".*opacity: 0.35.*width: (\d)"', figure
+  )
+  lengths = {(width, round(float(high) - float(low), 3)) for low, high, width in lines}
+  assert len(lines) == 2 * len(LEAKS) + 2 and len(lengths) == 2
+  assert 'linecap: square' not in ''.join(re.findall('.*opacity: 0.35.*', figure))
+  chance, own = (dict(lengths)[width] for width in '93')
+  assert chance / own == pytest.approx((0.52 - 0.48) / (0.64 - 0.58), rel=1e-3)
 
 
 def test_real_rows_stand_beside_all_only_where_some_are_generated(tmp_path):

@@ -303,6 +303,16 @@ def test_chance_knows_that_an_abnormal_row_might_have_had_a_rare_score():
   assert low <= control['auroc'] < 0.5 < high
 
 
+def test_scores_that_tell_nothing_at_all_are_at_chance_to_the_last_digit():
+  """Every row is an alarm, or none is: each choice of the abnormal rows has the same accuracy."""
+  abnormal = np.arange(6600) % 13 == 0
+  for scores in (np.full((3, 6600), 0.7), np.full((3, 6600), 0.1)):
+    control = interval_of(abnormal, scores, np.full(3, 0.5), draws=10)
+    chance = chance_intervals(abnormal, scores, np.full(3, 0.5), draws=10)
+    for name in ('auroc', 'accuracy'):
+      assert chance[f'{name}_chance_interval'] == [control[name]] * 2
+
+
 def test_chance_of_one_class_is_undefined_and_not_an_error():
   measured = chance_intervals(np.zeros(9, bool), np.zeros((1, 9)), np.array([0.5]), draws=10)
   assert measured == dict.fromkeys(measured, [None, None]) and len(measured) == 2

@@ -326,24 +326,41 @@ def test_a_half_finished_run_is_not_evaluated(runs, call, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('name', 'flags'),
+  ('name', 'content', 'flags', 'said'),
   [
-    ('corpus.json', ()),
-    ('seconds.json', ()),
-    ('detector/fitted.json', ()),
-    ('oversampler/summary.json', ('--mode=evaluate',)),
-    ('oversampler/vocabulary.json', ('--mode=generate',)),
+    ('config.json', '[]', (), '(list, not dict): choose another --workdir'),
+    ('corpus.json', '{"rows": ', (), '(Expecting value: {}): choose another --workdir'),
+    ('seconds.json', '{"rows": ', (), '(Expecting value: {}): remove it and run'),
+    ('detector/fitted.json', '7', (), '(int, not dict): delete the folder {}/detector'),
+    ('oversampler/summary.json', '{,}', ('--mode=evaluate',), 'delete the folder {}/oversampler'),
+    ('oversampler/vocabulary.json', '"abc"', ('--mode=generate',), '(str, not list): run --mode'),
   ],
 )
-def test_a_damaged_file_of_the_workdir_is_named_with_what_to_do(runs, call, tmp_path, name, flags):
+def test_a_damaged_file_of_the_workdir_is_named_with_what_to_do(
+  runs, call, tmp_path, name, content, flags, said
+):
   workdir = tmp_path / 'workdir'
   shutil.copytree(runs.finished('bgl'), workdir)
-  (workdir / name).write_text('{"rows": ')
+  (workdir / name).write_text(content)
   code, _, err = call(*of(workdir), *flags)
-  said = err.splitlines()[-1]  # what is trained on may have been told before
+  last = err.splitlines()[-1]  # what is trained on may have been told before
   assert code == 2 and 'Traceback' not in err
-  assert f'logjax: cannot read {workdir / name}: Expecting value' in said
-  assert ' in a new workdir' in said or 'remove it and run the same command again' in said
+  assert last.startswith(f'logjax: {workdir / name} is damaged (')
+  where = workdir if 'delete' in said else 'line 1 column 10 (char 9)'
+  assert said.format(where) in last
+
+
+@pytest.mark.parametrize('name', ['seconds.json', 'detector'])
+def test_what_to_do_about_a_damaged_file_helps(runs, call, tmp_path, name):
+  workdir = tmp_path / 'workdir'
+  shutil.copytree(runs.finished('bgl'), workdir)
+  before = json.loads((workdir / 'results.json').read_text())['test']
+  if name == 'detector':
+    shutil.rmtree(workdir / name)
+  else:
+    (workdir / name).unlink()
+  assert call(*of(workdir))[0] == 0
+  assert json.loads((workdir / 'results.json').read_text())['test'] == before
 
 
 def test_generation_without_generators_is_refused(call, tmp_path):

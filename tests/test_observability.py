@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -289,6 +290,31 @@ def test_a_stage_that_is_copied_brings_its_learning_curve(tmp_path):
     share_stage(run, run.workdir / 'oversampler', [np.arange(3)], ('seed',), make, ('adversarial',))
   assert reproducible(other.workdir) == reproducible(one.workdir)
   assert len(reproducible(other.workdir)) == 4
+
+
+def test_a_damaged_file_of_a_shared_stage_is_made_again_by_what_the_message_says(tmp_path):
+  made = []
+
+  def make(folder: Path) -> None:
+    made.append(folder)
+    folder.mkdir(parents=True)
+    (folder / 'summary.json').write_text('{}')
+
+  def share(name: str) -> None:
+    run = run_of(tmp_path / name, tmp_path / 'shared')
+    share_stage(run, run.workdir / 'oversampler', [np.arange(3)], ('seed',), make, ('adversarial',))
+
+  share('one')
+  [kept_stage] = (tmp_path / 'shared').iterdir()
+  for name in ('metrics.json', 'seconds.json'):
+    (kept_stage / name).write_text('{"half')
+    with pytest.raises(LogjaxError) as raised:
+      share('other')
+    assert f'{kept_stage / name} is damaged (' in str(raised.value)
+    folder = re.search('delete the folder (.*) and run the same command', str(raised.value))[1]
+    shutil.rmtree(folder)
+    share('other')
+  assert len(made) == 3 and (tmp_path / 'other' / 'oversampler' / 'summary.json').exists()
 
 
 def test_a_stage_takes_the_seconds_of_all_calls_that_worked_at_it(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from logjax.training.parallel import (
   choose_devices,
   devices_of_step,
+  divide,
   divide_batch,
   fill_up,
   gather_over_devices,
@@ -53,7 +54,7 @@ def test_a_batch_that_is_filled_up_may_have_any_number_of_devices(most, expected
 
 def test_what_fills_a_batch_up_weighs_nothing_and_the_rest_what_it_did():
   examples, weights = np.arange(10).reshape(1, 2, 5), np.array([[[2, 0, 1, 3, 1], [1, 1, 1, 1, 5]]])
-  (divided, weighed), keys = divide_batch(examples, weights, draw_keys(1, 2, 5), 3, axis=2)
+  (divided, weighed), keys = divide_batch(examples, weights, draw_keys(1, 2, 5), 3)
   assert divided.shape == weighed.shape == keys.shape == (3, 1, 2, 2)
   np.testing.assert_array_equal(unshard(weighed, 2)[0], [[2, 0, 1, 3, 1, 0], [1, 1, 1, 1, 5, 0]])
   np.testing.assert_array_equal(unshard(divided, 2)[..., :5], examples)
@@ -67,7 +68,7 @@ def test_what_was_gathered_is_shared_out_again_with_zeros_behind(devices):
     whole = gather_over_devices(mine, axis=0)[:5]
     return state, sum_over_devices(jnp.sum(mine * share_of_device(whole, len(mine), axis=0)))
 
-  given = shard(fill_up(rows, devices, 0), devices, 0)
+  given = divide(rows, devices, 0)
   assert parallel(step, devices, donate=False)(0, given, given)[1] == np.sum(rows**2)
 
 

@@ -463,7 +463,9 @@ def test_a_diverged_loss_leaves_a_gap_and_not_a_crash(workdir):
 
 
 def test_a_workdir_without_results_is_refused_with_what_to_do(tmp_path):
-  with pytest.raises(LogjaxError, match=r'cannot read .*results\.json: .*No such file'):
+  with pytest.raises(
+    LogjaxError, match=r'results\.json is missing: run --mode=train in this workdir'
+  ):
     write_report(tmp_path)
 
 
@@ -472,5 +474,5 @@ def test_broken_json_is_named_with_its_line(workdir):
   with pytest.raises(LogjaxError, match=r'metrics\.jsonl:2: not valid JSON'):
     write_report(workdir)
   (workdir / 'results.json').write_text('{')
-  with pytest.raises(LogjaxError, match=r'cannot read .*results\.json: .*; remove it and run'):
+  with pytest.raises(LogjaxError, match=r'results\.json is damaged \(Expecting .* in this workdir'):
     write_report(workdir)

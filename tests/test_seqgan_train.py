@@ -33,8 +33,8 @@ from logjax.oversamplers.seqgan.train import (
 )
 from logjax.training.parallel import (
   AXIS,
+  divide,
   divide_batch,
-  fill_up,
   parallel,
   parallel_map,
   scan_steps,
@@ -117,8 +117,8 @@ def program(step: str, devices: int):
 def divided(step: str, batch, keys: jax.Array, devices: int):
   """A step's batch and keys as it takes them."""
   if step == 'generator':
-    return None, shard(fill_up(keys, devices, 1), devices, 1)
-  return divide_batch(batch[0], np.asarray(batch[1]), keys, devices, 1)
+    return None, divide(keys, devices, 1)
+  return divide_batch(batch[0], np.asarray(batch[1]), keys, devices)
 
 
 def run(step: str, devices: int, state: SeqGANState, batch=None, keys=None):
@@ -525,6 +525,16 @@ def test_an_lstm_generator_takes_all_steps_on_any_number_of_devices():
     )
     assert_close(one, two)
     assert norm(difference(one[0].generator.params, state.generator.params)) > 1e-3
+
+
+@pytest.mark.parametrize('devices', [3, 4])
+def test_a_batch_may_be_smaller_than_the_number_of_devices(state, devices):
+  keys = draw_keys(SETS, 2, 2)
+  one, several = (
+    parallel(make_generator_step(MODEL, 2), n, donate=False)(state, None, divide(keys, n, 1))
+    for n in (1, devices)
+  )
+  assert_close(several, one)
 
 
 def test_no_random_key_is_used_twice(state):

@@ -32,7 +32,7 @@ from logjax.oversamplers.seqgan.generators import make_model
 from logjax.oversamplers.seqgan.sets import Sets
 from logjax.settings import check_values
 from logjax.training.progress import Progress
-from logjax.workdir import Lock, claim_workdir, read_json, write_json
+from logjax.workdir import REMOVE, Lock, claim_workdir, read_json, write_json
 
 
 def run(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
     claim_workdir(config, workdir)
     if not path.exists():
       write_json(path, _train(config, workdir, oracle, keys))
-  return read_json(path)
+  return read_json(path, dict, REMOVE)
 
 
 def _train(

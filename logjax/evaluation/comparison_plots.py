@@ -28,8 +28,8 @@ def ladder(steps: Sequence[Mapping[str, Any]], title: str) -> Markup:
   """What each step of the ladder reaches, and its control, from the leakiest step downwards.
 
   The rungs are the steps; to the right is better. Abnormal F1 and AUROC are of the test rows; the
-  control is the AUROC of the run with permuted labels with its 95 % interval, in a grey band that
-  is the interval of chance.
+  control is the AUROC of the run with permuted labels with its 95 % interval; a grey band is the
+  interval of chance.
 
   Args:
     steps: of ladder.json; whatever one of them has not, or None, is left out.
@@ -55,7 +55,7 @@ def ladder(steps: Sequence[Mapping[str, Any]], title: str) -> Markup:
       for key, colour, width in (('chance_', MUTED, 9), ('', THIRD, 3)):
         ends = leaf(step, ('permuted', f'auroc_{key}interval'))
         if ends and None not in ends:
-          axes.plot(ends, (place, place), color=colour, linewidth=width, alpha=0.35)
+          axes.hlines(place, *ends, color=colour, linewidth=width, alpha=0.35, zorder=1)
     axes.set(xlim=(-0.02, 1.02), xlabel='0.5 is chance for AUROC')
     _rungs(axes, [str(step.get('name')) for step in steps])
     axes.legend(loc='lower center', bbox_to_anchor=(0.4, 1), ncols=3, frameon=False)

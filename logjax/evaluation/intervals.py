@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.stats
 
+from logjax.evaluation.metrics import checked
 from logjax.evaluation.resampling import metrics_of_rows, resampled_metrics
 
 # Abnormal texts that an interval over texts needs. With five even a method that is better on each
@@ -84,10 +85,11 @@ def chance_intervals(
 ) -> dict[str, list[float | None]]:
   """Where 95 % of AUROC and accuracy lie when the labels are given to other test rows at random.
 
-  A permutation test of scores that know nothing of the labels, exact also where a bootstrap is not:
-  if no abnormal row has one of the rare scores, then no resample has either, and its interval is
-  far too narrow. Both metrics are means over the abnormal rows of something that the labels do not
-  change (midranks, alarms), so that a draw is only the choice of which rows are abnormal.
+  A permutation test of scores that know nothing of the labels, estimated by random draws. It also
+  holds where a bootstrap fails: if no abnormal row has one of the rare scores, then no resample has
+  either. It supposes that the choice of the test rows does not depend on which of them are
+  abnormal. Midranks and alarms do not change with the labels, so a draw is only the choice of the
+  rows that are abnormal.
 
   Args:
     abnormal: bool [N].
@@ -99,23 +101,27 @@ def chance_intervals(
   Returns:
     `auroc_chance_interval` and `accuracy_chance_interval`, each [low, high] of the mean over
     repetitions, ready for JSON; None where undefined.
+
+  Raises:
+    LogjaxError: scores that are not finite.
   """
+  scores = np.stack([checked(abnormal, row)[1] for row in scores])
   rows, positives = len(abnormal), int(np.sum(abnormal))
-  if not 0 < positives < rows:
-    return dict.fromkeys(('auroc_chance_interval', 'accuracy_chance_interval'), [None, None])
-  ranks = scipy.stats.rankdata(scores, axis=1).mean(axis=0)
-  alarms = np.mean(scores >= np.asarray(thresholds)[:, None], axis=0)
-  auroc, accuracy = np.empty(draws), np.empty(draws)
-  generator = np.random.default_rng(seed)
-  for draw in range(draws):
-    chosen = generator.choice(rows, positives, replace=False, shuffle=False)
-    wins = ranks[chosen].sum() - positives * (positives + 1) / 2
-    auroc[draw] = wins / (positives * (rows - positives))
-    wrong = alarms.sum() + positives - 2 * alarms[chosen].sum()
-    accuracy[draw] = 1 - wrong / rows
+  auroc, accuracy = np.full(draws, np.nan), np.full(draws, np.nan)
+  if 0 < positives < rows:
+    ranks = scipy.stats.rankdata(scores, axis=1)
+    alarms = scores >= np.asarray(thresholds)[:, None]
+    called, generator = alarms.sum(axis=1), np.random.default_rng(seed)
+    for draw in range(draws):
+      chosen = generator.choice(rows, positives, replace=False, shuffle=False)
+      wins = ranks[:, chosen].sum(axis=1) - positives * (positives + 1) / 2
+      auroc[draw] = np.mean(wins / (positives * (rows - positives)))
+      found = alarms[:, chosen].sum(axis=1)
+      right = found + (rows - positives) - (called - found)
+      accuracy[draw] = np.mean(right / rows)
   return {
-    'auroc_chance_interval': [*interval(auroc)],
-    'accuracy_chance_interval': [*interval(accuracy)],
+    f'{name}_chance_interval': [number_or_none(end) for end in interval(values)]
+    for name, values in (('auroc', auroc), ('accuracy', accuracy))
   }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from logjax.corpora.splits import LEAKS
 from logjax.evaluation import comparison_plots
 from logjax.evaluation.pages import template
-from logjax.evaluation.wording import Rival, auroc_of_control, leaf, number, percent, strongest
+from logjax.evaluation.wording import CHANCE, Rival, leaf, number, of_control, percent, strongest
 
 _HEAD = (
   'step',
@@ -18,8 +18,10 @@ _HEAD = (
   'AUPRC',
   'MCC',
   'strongest rival, abnormal F1',
-  'labels permuted: AUROC (chance)',
-  'accuracy (chance)',
+  'labels permuted: AUROC',
+  'chance',
+  'accuracy',
+  'chance',
   'test rows with seen text',
 )
 
@@ -43,6 +45,7 @@ def write_ladder(folder: Path, ladder: Mapping[str, Any]) -> Path:
     **{key: ladder.get(key) for key in ('origin', 'command', 'git_commit', 'device', 'seconds')},
     corpus=ladder.get('corpus') or {},
     steps=steps,
+    chance=CHANCE,
     figure=comparison_plots.ladder(steps, 'Metrics at each step of the ladder'),
   )
   path = Path(folder) / 'ladder.html'
@@ -54,16 +57,15 @@ def markdown(ladder: Mapping[str, Any]) -> str:
   """The ladder as a Markdown table, with a row of its own for the real test rows of a step."""
   rows = [_HEAD, ['---'] * len(_HEAD)]
   for step in ladder['steps']:
-    control, rival = step['permuted'], _strongest(step)
+    rival = _strongest(step)
     name = (
       f'{rival[0].title} {number(leaf(rival[1], ("abnormal", "f1")))}' if rival else number(None)
     )
-    accuracy = f'{number(control["accuracy"])} ({number(control["accuracy_chance"])})'
     seen = percent(step['seen_text_share'])
-    auroc = auroc_of_control(control)
-    rows.append([step['name'], *_measured(step['test']), name, auroc, accuracy, seen])
+    control = of_control(step['permuted'])
+    rows.append([step['name'], *_measured(step['test']), name, *control, seen])
     if step['test'].get('synthetic_rows'):
-      rows.append(['real rows only', *_measured(step['test_real']), *[''] * 4])
+      rows.append(['real rows only', *_measured(step['test_real']), *[''] * 6])
   return ''.join(f'| {" | ".join(row)} |\n' for row in rows)
 
 

@@ -50,8 +50,9 @@ def write_report(workdir: Path) -> Path:
     LogjaxError: `results.json` is missing, or one of the three files cannot be read.
   """
   workdir = Path(workdir)
-  results = read_json(workdir / 'results.json')
-  details = read_json(workdir / 'details.json') if (workdir / 'details.json').exists() else {}
+  cure, details = 'run --mode=train in this workdir', workdir / 'details.json'
+  results = read_json(workdir / 'results.json', dict, cure)
+  details = read_json(details, dict, cure) if details.exists() else {}
   page = template('report.html.jinja').render(
     results=results,
     leaks=[(name, LEAKS.get(name, '')) for name in results.get('leaks') or []],
@@ -126,7 +127,8 @@ def _learning_curves(path: Path) -> list[dict[str, Any]]:
   """The stages that were trained, each with panels of curves; empty where nothing was logged."""
   points = []
   for line_number, line in enumerate(
-    path.read_text(encoding='utf-8').splitlines() if path.exists() else [], start=1
+    path.read_text(encoding='utf-8', errors='replace').splitlines() if path.exists() else [],
+    start=1,
   ):
     try:
       entry = json.loads(line)

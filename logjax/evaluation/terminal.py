@@ -8,7 +8,7 @@ import rich.console
 import rich.table
 
 from logjax.evaluation.leaderboard import markdown
-from logjax.evaluation.wording import auroc_of_control, leaf, number, percent, strongest, verdict
+from logjax.evaluation.wording import CHANCE, leaf, number, of_control, percent, strongest, verdict
 
 _ROWS = (
   ('abnormal precision', ('abnormal', 'precision')),
@@ -24,7 +24,7 @@ _ROWS = (
 )
 _MOST_RIVALS = 3  # columns of the table, which 100 characters hold
 _HEAD_WIDTH = 15
-_LADDER_WIDTH = 186  # characters of its table; a narrower terminal breaks the lines
+_LADDER_WIDTH = 1_000  # more characters than its table has; a narrower terminal breaks the lines
 _OVERALL = ('\nAUROC', '\nAUPRC', '\nMCC')
 
 
@@ -85,21 +85,20 @@ def print_ladder(ladder: dict[str, Any], workdir: Path) -> None:
   table.add_column('step', no_wrap=True)
   for head in ('abnormal\nP', '\nR', '\nF1', 'normal\nP', '\nR', '\nF1', *_OVERALL):
     table.add_column(head, justify='right')
-  table.add_column('labels permuted:\nAUROC (chance)', justify='right', no_wrap=True)
-  table.add_column('\naccuracy (chance)', justify='right')
+  for head in ('labels permuted:\nAUROC', '\nchance', '\naccuracy', '\nchance'):
+    table.add_column(head, justify='right', no_wrap=True)
   table.add_column('test rows\nwith seen text', justify='right')
   for step in ladder['steps']:
-    control = step['permuted']
     table.add_row(
       step['name'],
       *_cells(step['test']),
-      auroc_of_control(control),
-      f'{number(control["accuracy"])} ({number(control["accuracy_chance"])})',
+      *of_control(step['permuted']),
       percent(step['seen_text_share']),
     )
     if step['test'].get('synthetic_rows'):
-      table.add_row('  real test rows only', *_cells(step['test_real']), '', '', '')
+      table.add_row('  real test rows only', *_cells(step['test_real']), *[''] * 5)
   console.print(table)
+  console.print(CHANCE)
   for step in ladder['steps']:
     if step.get('why_undefined'):
       console.print(f'{step["name"]}: {step["why_undefined"]}')

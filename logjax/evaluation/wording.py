@@ -1,6 +1,6 @@
 """How the report puts numbers, shares, times, leaks and the verdict into words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -143,14 +143,25 @@ def percent(share: float | None) -> str:
   return f'{100 * share:.{digits}f}\N{NO-BREAK SPACE}%'
 
 
-def auroc_of_control(control: Mapping[str, Any]) -> str:
-  """A control's AUROC, its 95 % interval in brackets and that of chance in parentheses."""
-  text = number(control.get('auroc'))
-  for key, brackets in (('auroc_interval', '[]'), ('auroc_chance_interval', '()')):
-    ends = control.get(key)
-    if ends and None not in ends:
-      text += ' ' + ', '.join(map(number, ends)).join(brackets)
-  return text
+CHANCE = (
+  'Chance is where 95 % of these metrics lie when the labels of the test rows are given to other '
+  'test rows at random.'
+)
+
+
+def of_control(control: Mapping[str, Any]) -> list[str]:
+  """A control's AUROC with its 95 % interval, its accuracy, and behind each that of chance."""
+  auroc, accuracy = number(control.get('auroc')), number(control.get('accuracy'))
+  own, of_auroc, of_accuracy = (
+    _between(control.get(f'{name}_interval'))
+    for name in ('auroc', 'auroc_chance', 'accuracy_chance')
+  )
+  return [f'{auroc} [{own}]' if own else auroc, of_auroc or '–', accuracy, of_accuracy or '–']
+
+
+def _between(ends: Sequence[float | None] | None) -> str:
+  """Both ends of an interval, or nothing."""
+  return ', '.join(map(number, ends)) if ends and None not in ends else ''
 
 
 def duration(seconds: float) -> str:

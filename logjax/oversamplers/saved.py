@@ -68,6 +68,6 @@ def restore_generators(
     return model.generator.init(key, model.generator.start, jax.numpy.int32(0))['params']
 
   like = jax.eval_shape(jax.vmap(init), jax.random.split(jax.random.key(0), len(tokens)))
-  words = read_json(folder / 'vocabulary.json', 'run --mode=train in a new workdir')
+  words = read_json(folder / 'vocabulary.json', list, 'run --mode=train in a new workdir')
   vocabulary = Vocabulary(tuple(words))
   return Generators(restore_params(folder / 'generators', like), tokens, length), vocabulary

@@ -161,7 +161,7 @@ def fit(
         weights *= importance[index]
       keys = jax.random.split(jax.random.fold_in(key, epoch + 1), shape)
       given = functools.partial(_batch, take, index, weights, keys)
-      batch, batch_keys = divide_batch(take(index), weights, keys, devices, axis=1)
+      batch, batch_keys = divide_batch(take(index), weights, keys, devices)
       state, metrics = epoch_step(state, batch, batch_keys)
       if reached.first is None:
         reached = reached._replace(first=float(metrics['loss'][0]))

@@ -170,26 +170,33 @@ def fill_up(tree: Any, devices: int, axis: int) -> Any:
   return jax.tree.map(longer, tree)
 
 
+def divide(tree: Any, devices: int, axis: int) -> Any:
+  """Divides `axis` of every array among devices, filled up where they do not divide it.
+
+  [..., B, ...] -> [D, ..., ceil(B / D), ...]; what `fill_up` adds must weigh nothing.
+  """
+  return shard(fill_up(tree, devices, axis), devices, axis)
+
+
 def divide_batch(
-  examples: Any, weights: np.ndarray, keys: jax.Array, devices: int, axis: int
+  examples: Any, weights: np.ndarray, keys: jax.Array, devices: int
 ) -> tuple[tuple[Any, jax.Array], jax.Array]:
-  """Divides `axis` among devices, filled up with examples of weight 0 where they do not divide it.
+  """Divides a batch, filled up with examples of weight 0 where the devices do not divide it.
 
   Args:
-    examples: a tree of arrays [..., B, ...].
+    examples: a tree of arrays [..., B, ...] with as many axes before B as the weights have.
     weights: [..., B].
     keys: [..., B].
     devices: D.
-    axis: which is B, the last one of the weights.
 
   Returns:
     Batch and keys as a step of `parallel` takes them, [D, ..., ceil(B / D), ...].
   """
-  places = weights.shape[axis]
-  examples, keys, weights = fill_up((examples, keys, weights), devices, axis)
-  real = np.arange(weights.shape[axis]) < places
-  weights = jnp.asarray(np.where(real, weights, 0), jnp.float32)
-  return shard(((examples, weights), keys), devices, axis)
+  axis = weights.ndim - 1
+  missing = -weights.shape[axis] % devices
+  padded = np.pad(weights, [(0, 0)] * axis + [(0, missing)])
+  weights = jnp.asarray(padded, jnp.float32)
+  return divide(((examples, weights), keys), devices, axis)
 
 
 def shard(tree: Any, devices: int, axis: int) -> Any:

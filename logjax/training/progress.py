@@ -90,7 +90,7 @@ class Progress:
     """
     if self._file is None or not self._file.exists():
       return
-    lines = self._file.read_text().splitlines()
+    lines = self._file.read_text(errors='replace').splitlines()
     stay = [
       line
       for line, values in zip(lines, map(_values_of, lines), strict=True)
@@ -110,7 +110,7 @@ class Progress:
     """Returns the lines of some stages in metrics.jsonl, whatever call measured them."""
     if self._file is None or not self._file.exists():
       return []
-    lines = map(_values_of, self._file.read_text().splitlines())
+    lines = map(_values_of, self._file.read_text(errors='replace').splitlines())
     return [values for values in lines if values is not None and values['stage'] in stages]
 
   def adopt(self, lines: Iterable[dict[str, Any]], *stages: str) -> None:

@@ -65,7 +65,7 @@ def run_epoch(
   examples = jax.tree.map(batches, rows)
   shape = jax.tree.leaves(examples)[0].shape[:3]
   keys = jax.random.split(jax.random.fold_in(key, 1), shape)
-  state, metrics = step(state, *divide_batch(examples, np.ones(shape), keys, devices, axis=2))
+  state, metrics = step(state, *divide_batch(examples, np.ones(shape), keys, devices))
 
   def given(s: int) -> dict[str, Any]:
     return {'examples': jax.tree.map(lambda x: x[s], examples), 'keys': keys[s]}

@@ -23,12 +23,11 @@ from logjax.training.divergence import Diverged, all_finite, means_of_steps, sto
 from logjax.training.keys import numpy_generator
 from logjax.training.parallel import (
   choose_devices,
-  fill_up,
+  divide,
   parallel,
   parallel_map,
   replicate,
   scan_steps,
-  shard,
   unshard,
 )
 from logjax.training.progress import Progress
@@ -142,8 +141,10 @@ def _phases(
 ) -> tuple[Phase, Phase, Phase]:
   """Lines 1, 3 and 4 to 14 of Algorithm 1."""
   generator_step, discriminator_step = _adversarial_steps(settings, model, method)
+  play = parallel(generator_step, devices)
   judge = _discriminator_round(settings, discriminator_step, model, sets, devices)
   judged_rows = 2 * settings.rows_per_epoch * settings.discriminator_epochs  # of a set, in a round
+  judged_steps = judged_rows // settings.batch
   played = settings.g_steps * settings.batch + settings.d_steps * judged_rows
   shown = 'mmd {mmd:.4f}' if method == 'textgan' else 'reward {reward:.4f}'
 
@@ -168,7 +169,7 @@ def _phases(
       as_it_is,
       judge,
       'loss {loss:.4f} accuracy {accuracy:.3f}',
-      judged_rows // settings.batch,
+      judged_steps,
       len(sets.rows) * judged_rows,
     ),
     Phase(
@@ -176,7 +177,7 @@ def _phases(
       'generator against discriminator',
       settings.rounds,
       functools.partial(_begin_adversarial, model),
-      _adversarial_round(settings, parallel(generator_step, devices), judge, sets, devices),
+      _adversarial_round(settings, play, judge, judged_steps, sets, devices, method),
       f'{shown} entropy {{entropy:.3f}}',
       settings.g_steps,
       len(sets.rows) * played,
@@ -221,33 +222,33 @@ def _adversarial_round(
   settings: ml_collections.ConfigDict,
   generator_step: Callable,
   judge: Callable,
+  judged_steps: int,
   sets: Sets,
   devices: int,
+  method: str,
 ) -> Callable:
   """Makes `(state, key) -> (state, metrics [K])`: lines 5 to 13 of Algorithm 1.
 
-  Every step of the generators is given real rows too, which TextGAN's alone reads.
+  A call of `judge` takes `judged_steps` steps.
   """
   shape = (len(sets.rows), settings.batch, 2)
-
-  def divide(x: jax.Array) -> jax.Array:
-    return shard(fill_up(x, devices, axis=1), devices, axis=1)
 
   def play(state: train.SeqGANState, key: jax.Array):
     given, steps = [], []
     for g in range(settings.g_steps):
       step_key = jax.random.fold_in(key, g)
-      examples, keys = real_batch(sets, settings.batch, step_key), jax.random.split(step_key, shape)
-      given.append({'examples': examples, 'keys': keys})
-      state, metrics = generator_step(state, divide(examples), divide(keys))
+      given.append({'keys': jax.random.split(step_key, shape)})
+      if method == 'textgan':  # the other generators need no real rows
+        given[g]['examples'] = real_batch(sets, settings.batch, step_key)
+      batch = divide((given[g].get('examples'), given[g]['keys']), devices, axis=1)
+      state, metrics = generator_step(state, *batch)
       steps.append(metrics)
     metrics = means_of_steps(
       {name: np.stack([step[name] for step in steps]) for name in metrics}, given.__getitem__
     )
     for d in range(settings.d_steps):
       step_key = jax.random.fold_in(key, settings.g_steps + d)
-      before = d * 2 * settings.rows_per_epoch * settings.discriminator_epochs // settings.batch
-      state, judged = judge(state, step_key, before, 'discriminator_')
+      state, judged = judge(state, step_key, d * judged_steps, 'discriminator_')
       metrics |= judged
     return train.update_rollout_policy(state, settings.rollout_update), metrics
 
@@ -272,8 +273,8 @@ def _discriminator_round(
 
   def update(state: train.SeqGANState, key: jax.Array, before: int = 0, prefix: str = ''):
     sample_key, *epoch_keys = jax.random.split(key, 1 + settings.discriminator_epochs)
-    keys = fill_up(jax.random.split(sample_key, (len(sets.rows), count)), devices, axis=1)
-    drawn = sampler((state.generator.params, state.allowed), shard(keys, devices, axis=1))
+    keys = jax.random.split(sample_key, (len(sets.rows), count))
+    drawn = sampler((state.generator.params, state.allowed), divide(keys, devices, axis=1))
     generated = np.asarray(unshard(drawn, axis=1))[:, :count]
     for epoch_key in epoch_keys:
       generator = numpy_generator(epoch_key)

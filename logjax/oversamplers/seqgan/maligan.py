@@ -55,7 +55,7 @@ def make_maligan_step(model: SeqGAN, batch_size: int) -> Callable:
   """Makes the step of the generators: sample, weigh, update.
 
   Its batch is empty (the generators make their own), its keys are [K, B, 2], of which the first
-  are used; those from `batch_size` on only fill the last device's share up. The metric `reward` is
+  are used; those from `batch_size` on only fill the devices up. The metric `reward` is
   the mean of D; `effective` is the number of equally weighted sentences that would vary as much as
   the weighted ones, 1 / sum of squared weights.
   """

@@ -152,7 +152,7 @@ def _describe(model: SeqGAN, params: Any, sentences: jax.Array) -> jax.Array:
 def _make_generator_step(model: SeqGAN, temperature: float, batch_size: int) -> Callable:
   """Its batch has the real sentences to match, [K, B, T], its keys are [K, B, 2].
 
-  Of both those from `batch_size` on only fill the last device's share up.
+  Of both, what comes from `batch_size` on only fills the devices up.
   """
 
   def one_set(state: SeqGANState, real: jax.Array, keys: jax.Array):

@@ -257,8 +257,8 @@ def make_policy_update(model: SeqGAN) -> Callable:
 def make_generator_step(model: SeqGAN, batch_size: int) -> Callable:
   """Makes the policy-gradient step: sample, roll out, reward, update (equations 4 to 6).
 
-  Its batch is empty (the generators make their own), its keys are [K, B, 2], in which those from
-  `batch_size` on only fill the last device's share up.
+  Its batch is empty (the generators make their own), its keys are [K, B, 2]; those from
+  `batch_size` on only fill the devices up.
   """
   sample, values_of, update = make_sampler(model), make_values(model), make_policy_update(model)
   subtract_baseline = losses.BASELINES[model.rewards.baseline]
