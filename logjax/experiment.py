@@ -67,6 +67,8 @@ def train(run: Run, command: str, *, keep_scores: bool = False) -> dict:
       run.config, folder, fitted, run.config.text.length, len(prepared.vocabulary)
     ),
   )
+  # Also of a call that was killed when the last stage was finished and its checkpoints still there.
+  run.progress.keeper.clear()
   with run.progress.stage('test'):
     scores, rivals = _test_scores(run, rows, detector), rival_scores(rows)
     results = make_results(run.config, run.leaks, rows, detector, scores, rivals)

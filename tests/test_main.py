@@ -350,6 +350,15 @@ def test_a_damaged_file_of_the_workdir_is_named_with_what_to_do(
   assert said.format(where) in last
 
 
+def test_checkpoints_that_a_kill_left_behind_a_finished_stage_are_removed(runs, call, tmp_path):
+  workdir = tmp_path / 'workdir'
+  shutil.copytree(runs.finished('bgl'), workdir)
+  (workdir / 'unfinished' / 'gru').mkdir(parents=True)
+  (workdir / 'unfinished' / 'gru' / '3.npz').write_bytes(b'a checkpoint')
+  assert call(*of(workdir))[0] == 0
+  assert not (workdir / 'unfinished').exists()
+
+
 @pytest.mark.parametrize('name', ['seconds.json', 'detector'])
 def test_what_to_do_about_a_damaged_file_helps(runs, call, tmp_path, name):
   workdir = tmp_path / 'workdir'
