@@ -61,8 +61,12 @@ def read_config(workdir: Path) -> dict[str, Any]:
     LogjaxError: when the workdir holds no run, or its file is damaged.
   """
   path = workdir / 'config.json'
-  if not path.exists():
-    raise LogjaxError(f'{workdir} holds no run: use --mode=train with this workdir first')
+  try:
+    path.stat()
+  except FileNotFoundError:
+    raise LogjaxError(f'{workdir} holds no run: use --mode=train with this workdir first') from None
+  except OSError:
+    pass  # reading it says why
   return read_json(path, dict, 'choose another --workdir')
 
 

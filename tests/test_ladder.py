@@ -10,6 +10,7 @@ from compiling import compiled_fast
 from logjax import ladder
 from logjax.corpora.splits import LEAKS
 from logjax.errors import LogjaxError
+from logjax.evaluation.ladder_report import markdown
 from logjax.evaluation.terminal import print_ladder
 from logjax.part import Part
 from logjax.scores import load_scores
@@ -104,6 +105,15 @@ def test_the_table_has_a_row_a_step_and_one_for_real_rows(climbed):
   assert len({line.count('|') for line in lines}) == 1
   names = [line.split('|')[1].strip() for line in lines[2:]]
   assert names == ['paper', 'real rows only', 'honest', 'honest_unseen']
+
+
+def test_the_deviation_of_several_repetitions_stands_behind_the_f1(climbed):
+  result = climbed[1]
+  assert '±' not in markdown(result)  # of one repetition there is none
+  steps = [dict(step) for step in result['steps']]
+  steps[0]['test_std'] = {'abnormal': {'f1': 0.0214}}
+  first = markdown({'steps': steps}).splitlines()[2]
+  assert first.split(' | ')[1].endswith(' ± 0.021')
 
 
 def test_the_terminal_shows_each_step_once_and_both_classes(climbed, capsys):

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -359,15 +360,17 @@ def test_checkpoints_that_a_kill_left_behind_a_finished_stage_are_removed(runs, 
   assert not (workdir / 'unfinished').exists()
 
 
-@pytest.mark.parametrize('name', ['seconds.json', 'detector'])
-def test_what_to_do_about_a_damaged_file_helps(runs, call, tmp_path, name):
+@pytest.mark.parametrize('name', ['seconds.json', 'detector/fitted.json'])
+def test_what_is_said_about_a_damaged_file_helps(runs, call, tmp_path, name):
   workdir = tmp_path / 'workdir'
   shutil.copytree(runs.finished('bgl'), workdir)
   before = json.loads((workdir / 'results.json').read_text())['test']
-  if name == 'detector':
-    shutil.rmtree(workdir / name)
+  (workdir / name).write_text('{')
+  said = call(*of(workdir))[2].splitlines()[-1]
+  if 'delete the folder ' in said:
+    shutil.rmtree(re.search('delete the folder (.*) and train again', said)[1])
   else:
-    (workdir / name).unlink()
+    Path(re.search('^logjax: (.*) is damaged .*: remove it and run the same', said)[1]).unlink()
   assert call(*of(workdir))[0] == 0
   assert json.loads((workdir / 'results.json').read_text())['test'] == before
 

@@ -63,17 +63,21 @@ def markdown(ladder: Mapping[str, Any]) -> str:
     )
     seen = percent(step['seen_text_share'])
     control = of_control(step['permuted'])
-    rows.append([step['name'], *_measured(step['test']), name, *control, seen])
+    measured = _measured(step['test'], leaf(step.get('test_std'), ('abnormal', 'f1')))
+    rows.append([step['name'], *measured, name, *control, seen])
     if step['test'].get('synthetic_rows'):
       rows.append(['real rows only', *_measured(step['test_real']), *[''] * 6])
   return ''.join(f'| {" | ".join(row)} |\n' for row in rows)
 
 
-def _measured(metrics: Mapping[str, Any]) -> list[str]:
+def _measured(metrics: Mapping[str, Any], spread: float | None = None) -> list[str]:
+  """Both classes and the metrics of all rows; `spread` is the deviation of the abnormal F1."""
   classes = [
     ' / '.join(number(leaf(metrics, (label, name))) for name in ('precision', 'recall', 'f1'))
     for label in ('abnormal', 'normal')
   ]
+  if spread:
+    classes[0] += f' ± {spread:.3f}'
   return classes + [number(leaf(metrics, (name,))) for name in ('auroc', 'auprc', 'mcc')]
 
 

@@ -144,7 +144,7 @@ def _phases(
   play = parallel(generator_step, devices)
   judge = _discriminator_round(settings, discriminator_step, model, sets, devices)
   judged_rows = 2 * settings.rows_per_epoch * settings.discriminator_epochs  # of a set, in a round
-  judged_steps = judged_rows // settings.batch
+  judged_steps = settings.discriminator_epochs * (2 * settings.rows_per_epoch // settings.batch)
   played = settings.g_steps * settings.batch + settings.d_steps * judged_rows
   shown = 'mmd {mmd:.4f}' if method == 'textgan' else 'reward {reward:.4f}'
 
