@@ -32,6 +32,7 @@ BGL = FORMATS['bgl'].example.encode()
 _HEAD = """
 import json, os, sys
 from pathlib import Path
+import polars
 from logjax.corpora.download import unpack
 from logjax.corpora.formats import FORMATS, own_format
 from logjax.corpora.parsing import parse_blocks
@@ -54,6 +55,7 @@ def error(call):
   except LogjaxError as error:
     return str(error)
 
+polars.read_csv(b'BlockId,Label')  # its threads are not what reading a file needs
 path, before, told = Path(sys.argv[1]), peak(), {}
 try:
   told = CALL
@@ -208,7 +210,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
     )
     assert f'{name}: is {kind}, and only files are read: write its lines to one' in told['log']
     assert f'{name}: cannot be read as a CSV file' in told['labels']
-    assert told['megabytes'] < 60
+    assert told['megabytes'] < 20
 
 
 def test_what_may_not_be_read_is_named(tmp_path):

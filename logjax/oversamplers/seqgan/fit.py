@@ -141,7 +141,7 @@ def _phases(
 ) -> tuple[Phase, Phase, Phase]:
   """Lines 1, 3 and 4 to 14 of Algorithm 1."""
   generator_step, discriminator_step = _adversarial_steps(settings, model, method)
-  play = parallel(generator_step, devices)
+  generator_step = parallel(generator_step, devices)
   judge = _discriminator_round(settings, discriminator_step, model, sets, devices)
   judged_rows = 2 * settings.rows_per_epoch * settings.discriminator_epochs  # of a set, in a round
   judged_steps = settings.discriminator_epochs * (2 * settings.rows_per_epoch // settings.batch)
@@ -177,7 +177,7 @@ def _phases(
       'generator against discriminator',
       settings.rounds,
       functools.partial(_begin_adversarial, model),
-      _adversarial_round(settings, play, judge, judged_steps, sets, devices, method),
+      _adversarial_round(settings, generator_step, judge, judged_steps, sets, devices, method),
       f'{shown} entropy {{entropy:.3f}}',
       settings.g_steps,
       len(sets.rows) * played,
