@@ -154,8 +154,8 @@ def test_a_checkpoint_of_another_config_is_refused(open_keeper):
     open_keeper(owner='another').begin('phase', LIKE)
 
 
-def test_a_newer_format_is_refused_by_its_version(open_keeper, monkeypatch):
-  monkeypatch.setattr(module, 'FORMAT', 7)
+def test_another_format_is_refused_by_its_version(open_keeper, monkeypatch):
+  monkeypatch.setattr(module, '_FORMAT', 7)
   monkeypatch.setattr(module.logjax, '__version__', '9.9')
   keep_three(open_keeper())
   monkeypatch.undo()

@@ -3,13 +3,14 @@
 A phase tells its keeper after every epoch what it has reached. The keeper writes that now and then
 with Orbax, whose checkpoints appear whole or not at all, and in the background; the last two stay.
 Each has a SHA-256 of its arrays, and one that does not fit it is left for the one before.
+All arrays are written as one, because TensorStore loses some memory with every one that it writes.
 """
 
 import contextlib
 import errno
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ import logjax
 from logjax.errors import LogjaxError, is_full
 from logjax.hosts import HOSTS
 from logjax.stopping import STOPPING
-from logjax.training.checkpoint import FORMAT, digest_of, open_manager
+from logjax.training.checkpoint import digest_of, open_manager
+
+_FORMAT = 2  # of a checkpoint within a phase; another is refused
 
 # Errors of the machine and not of the file.
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EIO)
@@ -102,7 +105,7 @@ class Keeper:
     due = 0 < self._epochs <= self._since
     due |= 0 < self._seconds <= time.monotonic() - self._saved
     if self._manager is not None and (due or last or asked):
-      self._save([np.array(leaf) for leaf in jax.tree.leaves(tree)], about)
+      self._save([np.asarray(leaf) for leaf in jax.tree.leaves(tree)], about)
       self._saved, self._since = time.monotonic(), 0
     if asked:
       self.end()
@@ -145,15 +148,15 @@ class Keeper:
 
   def _save(self, arrays: list[np.ndarray], about: dict[str, Any]) -> None:
     head = {
-      'format': FORMAT,
+      'format': _FORMAT,
       'version': logjax.__version__,
       'owner': self._owner,
       'about': about,
       'arrays': digest_of(arrays, {}),
     }
     head['sha256'] = digest_of([], head)
-    saved = {f'{i:05}': array for i, array in enumerate(arrays)}
-    items = ocp.args.Composite(arrays=ocp.args.StandardSave(saved), head=ocp.args.JsonSave(head))
+    saved = ocp.args.StandardSave({'bytes': _bytes_of(arrays)})
+    items = ocp.args.Composite(arrays=saved, head=ocp.args.JsonSave(head))
     with self._writing():
       self._manager.save(max(self._manager.all_steps(), default=0) + 1, args=items, force=True)
 
@@ -184,10 +187,10 @@ class Keeper:
       if digest_of([], head) != head['sha256']:
         raise ValueError('the SHA-256 of its head is another')
       self._check(head, where)
-      template = {f'{i:05}': np.zeros(leaf.shape, leaf.dtype) for i, leaf in enumerate(like)}
-      items = ocp.args.Composite(arrays=ocp.args.StandardRestore(template))
-      saved = self._manager.restore(step, args=items).arrays
-      arrays = [np.asarray(saved[name]) for name in sorted(saved)]
+      like = [np.zeros(leaf.shape, leaf.dtype) for leaf in like]
+      template = ocp.args.StandardRestore({'bytes': _bytes_of(like)})
+      saved = self._manager.restore(step, args=ocp.args.Composite(arrays=template)).arrays
+      arrays = _arrays_of(np.asarray(saved['bytes']), like)
       if digest_of(arrays, {}) != head['arrays']:
         raise ValueError('the SHA-256 of its arrays is another')
       return arrays, head['about'], head['sha256']
@@ -202,10 +205,22 @@ class Keeper:
       return None
 
   def _check(self, head: dict[str, Any], where: str) -> None:
-    if head['format'] > FORMAT:
+    if head['format'] != _FORMAT:
       raise LogjaxError(
         f'{where} was written by logjax {head["version"]} in format {head["format"]}, and this '
-        f'logjax {logjax.__version__} reads {FORMAT}: update it, or choose another --workdir'
+        f'logjax {logjax.__version__} reads {_FORMAT}: take that one, or choose another --workdir'
       )
     if head['owner'] != self._owner:
       raise LogjaxError(f'{where} belongs to another config: choose another --workdir')
+
+
+def _bytes_of(arrays: Sequence[np.ndarray]) -> np.ndarray:
+  """Copies arrays of any shapes and types, one after the other, into one of bytes."""
+  return np.frombuffer(b''.join(array.tobytes() for array in arrays), np.uint8)
+
+
+def _arrays_of(data: np.ndarray, like: Sequence[np.ndarray]) -> list[np.ndarray]:
+  """Undoes `_bytes_of` for arrays with the shapes and types of `like`."""
+  ends = np.cumsum([array.nbytes for array in like])[:-1]
+  parts = zip(np.split(data, ends), like, strict=True)
+  return [part.copy().view(array.dtype).reshape(array.shape) for part, array in parts]
