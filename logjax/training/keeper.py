@@ -3,7 +3,7 @@
 A phase tells its keeper after every epoch what it has reached. The keeper writes that now and then
 with Orbax, whose checkpoints appear whole or not at all, and in the background; the last two stay.
 Each has a SHA-256 of its arrays, and one that does not fit it is left for the one before.
-All arrays are written as one, because TensorStore loses some memory with every one that it writes.
+All arrays are written as one of bytes: TensorStore loses some memory with every tree of arrays.
 """
 
 import contextlib
@@ -155,7 +155,7 @@ class Keeper:
       'arrays': digest_of(arrays, {}),
     }
     head['sha256'] = digest_of([], head)
-    saved = ocp.args.StandardSave({'bytes': _bytes_of(arrays)})
+    saved = ocp.args.ArraySave(_bytes_of(arrays))
     items = ocp.args.Composite(arrays=saved, head=ocp.args.JsonSave(head))
     with self._writing():
       self._manager.save(max(self._manager.all_steps(), default=0) + 1, args=items, force=True)
@@ -187,10 +187,9 @@ class Keeper:
       if digest_of([], head) != head['sha256']:
         raise ValueError('the SHA-256 of its head is another')
       self._check(head, where)
-      like = [np.zeros(leaf.shape, leaf.dtype) for leaf in like]
-      template = ocp.args.StandardRestore({'bytes': _bytes_of(like)})
-      saved = self._manager.restore(step, args=ocp.args.Composite(arrays=template)).arrays
-      arrays = _arrays_of(np.asarray(saved['bytes']), like)
+      as_numpy = ocp.args.ArrayRestore(restore_args=ocp.RestoreArgs(restore_type=np.ndarray))
+      saved = self._manager.restore(step, args=ocp.args.Composite(arrays=as_numpy)).arrays
+      arrays = _arrays_of(saved, like)
       if digest_of(arrays, {}) != head['arrays']:
         raise ValueError('the SHA-256 of its arrays is another')
       return arrays, head['about'], head['sha256']
@@ -219,8 +218,10 @@ def _bytes_of(arrays: Sequence[np.ndarray]) -> np.ndarray:
   return np.frombuffer(b''.join(array.tobytes() for array in arrays), np.uint8)
 
 
-def _arrays_of(data: np.ndarray, like: Sequence[np.ndarray]) -> list[np.ndarray]:
+def _arrays_of(data: np.ndarray, like: Sequence[Any]) -> list[np.ndarray]:
   """Undoes `_bytes_of` for arrays with the shapes and types of `like`."""
-  ends = np.cumsum([array.nbytes for array in like])[:-1]
-  parts = zip(np.split(data, ends), like, strict=True)
-  return [part.copy().view(array.dtype).reshape(array.shape) for part, array in parts]
+  sizes = [leaf.size * leaf.dtype.itemsize for leaf in like]
+  if data.shape != (sum(sizes),):
+    raise ValueError(f'it has {data.size} bytes, not {sum(sizes)}')
+  parts = zip(np.split(data, np.cumsum(sizes)[:-1]), like, strict=True)
+  return [part.copy().view(leaf.dtype).reshape(leaf.shape) for part, leaf in parts]
