@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from jax import lax
 
-from logjax.oversamplers.seqgan.models import Discriminator, Generator, bands, window
+from logjax.oversamplers.seqgan import models
+from logjax.oversamplers.seqgan.models import (
+  Discriminator,
+  Generator,
+  bands,
+  look_up,
+  strongest,
+  window,
+)
 
 VOCABULARY, LENGTH = 6, 5
 PUBLISHED_WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
@@ -75,7 +83,7 @@ def test_a_generator_step_is_a_lookup_and_an_advance(cell, gates):
     assert ours[1].shape == (VOCABULARY,)
 
 
-@pytest.mark.parametrize(
+SIZES = pytest.mark.parametrize(
   ('widths', 'filters'),
   [
     ((1,), (3,)),
@@ -85,6 +93,15 @@ def test_a_generator_step_is_a_lookup_and_an_advance(cell, gates):
     ((2, 3, 4), (2, 1, 3)),
   ],
 )
+
+
+def plain(model: Discriminator, variables: dict, sentence) -> jax.Array:
+  """Logits by plain convolutions."""
+  features = model.apply(variables, sentence, method=model.describe)
+  return model.apply(variables, features, method=model.judge)
+
+
+@SIZES
 def test_the_running_maxima_of_windows_equal_plain_convolutions(widths, filters):
   model = Discriminator(VOCABULARY, 3, widths, filters, dropout=0.0)
   sentences = np.random.default_rng(1).integers(VOCABULARY, size=(50, LENGTH))
@@ -105,14 +122,58 @@ def test_the_running_maxima_of_windows_equal_plain_convolutions(widths, filters)
     start = jnp.full(widest, VOCABULARY), jnp.full(sum(filters), -jnp.inf)
     (_, maxima), running = lax.scan(step, start, sentence)
     score = model.apply(variables, maxima, method=model.score)
-    return score, model.apply(variables, sentence), running
+    return score, plain(model, variables, sentence), running
 
-  score, plain, running = both(sentences)
-  np.testing.assert_allclose(score, plain, rtol=1e-5, atol=1e-5)
-  assert plain.std(axis=0).min() > 1e-3  # Sentences do differ in their scores.
+  score, expected, running = both(sentences)
+  np.testing.assert_allclose(score, expected, rtol=1e-5, atol=1e-5)
+  assert expected.std(axis=0).min() > 1e-3  # Sentences do differ in their scores.
   ends = np.repeat(np.array(widths), filters)
   started = np.arange(1, LENGTH + 1)[:, None] >= ends
   np.testing.assert_array_equal(np.isfinite(running), np.broadcast_to(started, running.shape))
+
+
+@SIZES
+def test_scores_and_their_gradients_are_those_of_plain_convolutions(widths, filters):
+  """Also where several windows have the same tokens: a padded end, a sentence of one token."""
+  model = Discriminator(VOCABULARY, 3, widths, filters, dropout=0.0)
+  sentences = np.random.default_rng(2).integers(VOCABULARY, size=(20, LENGTH))
+  sentences[0] = 1
+  sentences[1, 2:] = 0
+  variables = draw_params(model.init, sentences[0])
+
+  def scores_and_gradients(score):
+    @jax.jit
+    def total(variables):
+      logits = jax.vmap(lambda sentence: score(variables, sentence))(sentences)
+      return jnp.sum(logits * np.linspace(-1, 1, logits.size).reshape(logits.shape)), logits
+
+    return jax.grad(total, has_aux=True)(variables)
+
+  ours = scores_and_gradients(model.apply)
+  theirs = scores_and_gradients(lambda variables, sentence: plain(model, variables, sentence))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), ours, theirs)
+  assert all(np.abs(leaf).max() > 1e-3 for leaf in jax.tree.leaves(ours))
+
+
+def test_of_equal_responses_the_first_window_is_the_strongest():
+  """Filters of width 1 and 2 whose response to a token, or two, is its number or their sum."""
+  rows = jnp.array([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [-jnp.inf, -jnp.inf]])
+  older = rows.at[:, 0].set(0.0)  # the narrower filter does not reach it
+  sentence = jnp.array([1, 2, 2, 0, 2, 2])
+  ends = strongest([[rows, older]], sentence)
+  np.testing.assert_array_equal(ends, [1, 2])
+  np.testing.assert_array_equal(look_up([[rows, older]], sentence, ends), [2, 4])
+
+
+def test_with_many_tokens_sentences_are_scored_by_convolutions(monkeypatch):
+  model = Discriminator(VOCABULARY, 3, (1, 2), (2, 3), dropout=0.0)
+  sentence = np.array([1, 2, 3, 4, 0])
+  variables = draw_params(model.init, sentence)
+  by_tables = model.apply(variables, sentence)
+  monkeypatch.setattr(models, '_MOST_TABLE_ROWS', VOCABULARY - 1)
+  by_convolutions = model.apply(variables, sentence)
+  np.testing.assert_array_equal(by_convolutions, plain(model, variables, sentence))
+  np.testing.assert_allclose(by_tables, by_convolutions, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -142,14 +142,14 @@ def fit_autoencoder(
   tx = optax.adam(settings.learning_rate)
   example_loss, penalty, example_metrics = make_losses(settings, model, vocabulary)
   init_key, fit_key = jax.random.split(key)
-  params = model.init(init_key, jnp.zeros(rows.shape[1]))['params']
+  params = jax.jit(model.init)(init_key, np.zeros(rows.shape[1], np.float32))['params']
   devices = choose_devices(devices)
   step = parallel(scan_steps(make_train_step(example_loss, tx, penalty)), devices)
   distinct, counts = np.unique(valid, axis=0, return_counts=True)
   return fit(
     create_state(params, tx),
     step,
-    lambda index: jnp.asarray(rows[index]),
+    lambda index: rows[index],
     len(rows),
     make_validate(example_metrics, distinct, counts),
     settings,

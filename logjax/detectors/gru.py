@@ -125,7 +125,7 @@ class GRUTrainer:
   def init(self, shape: tuple[int, int], key: jax.Array) -> Any:
     """Initial parameters for features of a shape [S, C]."""
     shape = (1, shape[0] * shape[1]) if self._settings.layout == 'features' else shape
-    return self._model.init(key, jnp.zeros(shape))['params']
+    return jax.jit(self._model.init)(key, np.zeros(shape, np.float32))['params']
 
   def create(self, shape: tuple[int, int], key: jax.Array) -> TrainState:
     """The state before the first step, for features of a shape [S, C]."""
@@ -157,7 +157,7 @@ class GRUTrainer:
     return fit(
       self.create(train.table.shape[1:], init_key),
       self._step,
-      lambda index: jax.tree.map(jnp.asarray, _examples(train, index)),
+      lambda index: _examples(train, index),
       len(train.index),
       make_validate(self._metrics, examples, weights),
       self._settings,

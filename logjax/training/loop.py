@@ -254,8 +254,7 @@ def make_validate(example_metrics: Callable, examples: Any, weights: np.ndarray)
     examples: tree of arrays [N, ...], best distinct ones.
     weights: how often each occurs, [N].
   """
-  examples = jax.tree.map(jnp.asarray, examples)
-  weights = jnp.asarray(weights, jnp.float32)
+  examples, weights = jax.device_put((examples, weights.astype(np.float32)))
 
   @jax.jit
   def means(params: Any, examples: Any, weights: jax.Array) -> dict[str, jax.Array]:

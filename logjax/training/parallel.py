@@ -180,11 +180,12 @@ def divide(tree: Any, devices: int, axis: int) -> Any:
 
 def divide_batch(
   examples: Any, weights: np.ndarray, keys: jax.Array, devices: int
-) -> tuple[tuple[Any, jax.Array], jax.Array]:
+) -> tuple[tuple[Any, np.ndarray], jax.Array]:
   """Divides a batch, filled up with examples of weight 0 where the devices do not divide it.
 
   Args:
-    examples: a tree of arrays [..., B, ...] with as many axes before B as the weights have.
+    examples: a tree of arrays [..., B, ...] with as many axes before B as the weights have, best of
+      NumPy, which compiles nothing.
     weights: [..., B].
     keys: [..., B].
     devices: D.
@@ -195,25 +196,32 @@ def divide_batch(
   axis = weights.ndim - 1
   missing = -weights.shape[axis] % devices
   padded = np.pad(weights, [(0, 0)] * axis + [(0, missing)])
-  weights = jnp.asarray(padded, jnp.float32)
-  return divide(((examples, weights), keys), devices, axis)
+  return divide(((examples, padded.astype(np.float32)), keys), devices, axis)
 
 
 def shard(tree: Any, devices: int, axis: int) -> Any:
   """Divides `axis` of every array among devices: [..., B, ...] -> [D, ..., B / D, ...]."""
 
-  def divide(x: jax.Array) -> jax.Array:
-    shape = (*x.shape[:axis], devices, x.shape[axis] // devices, *x.shape[axis + 1 :])
-    return jnp.moveaxis(x.reshape(shape), axis, 0)
+  def divided(x: Any) -> Any:
+    return (_shard if isinstance(x, np.ndarray) else _shard_on_device)(x, devices, axis)
 
-  return jax.tree.map(divide, tree)
+  return jax.tree.map(divided, tree)
+
+
+def _shard(x: Any, devices: int, axis: int) -> Any:
+  shape = (*x.shape[:axis], devices, x.shape[axis] // devices, *x.shape[axis + 1 :])
+  move = np.moveaxis if isinstance(x, np.ndarray) else jnp.moveaxis
+  return move(x.reshape(shape), axis, 0)
+
+
+_shard_on_device = jax.jit(_shard, static_argnums=(1, 2))
 
 
 def unshard(tree: Any, axis: int) -> Any:
   """Undoes `shard`: [D, ..., B / D, ...] -> [..., B, ...]."""
 
-  def join(x: jax.Array) -> jax.Array:
-    x = jnp.moveaxis(x, 0, axis)
+  def join(x: Any) -> Any:
+    x = (np.moveaxis if isinstance(x, np.ndarray) else jnp.moveaxis)(x, 0, axis)
     return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
 
   return jax.tree.map(join, tree)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from logjax.oversamplers.seqgan import train
@@ -25,10 +24,10 @@ def epoch_of(rows: np.ndarray, count: int, generator: np.random.Generator) -> np
   return rows[order[:count]]
 
 
-def real_batch(sets: Sets, batch: int, key: jax.Array) -> jax.Array:
+def real_batch(sets: Sets, batch: int, key: jax.Array) -> np.ndarray:
   """Real rows for one step of the generators, [K, B, T]."""
   generator = numpy_generator(key)
-  return jnp.asarray(np.stack([epoch_of(rows, batch, generator) for rows in sets.rows]))
+  return np.stack([epoch_of(rows, batch, generator) for rows in sets.rows])
 
 
 def run_epoch(
@@ -58,9 +57,8 @@ def run_epoch(
     Diverged: at the first step that measured something absurd or not finite.
   """
 
-  def batches(x: np.ndarray) -> jax.Array:
-    x = x.reshape(x.shape[0], -1, batch, *x.shape[2:])
-    return jnp.asarray(np.moveaxis(x, 0, 1))
+  def batches(x: np.ndarray) -> np.ndarray:
+    return np.moveaxis(x.reshape(x.shape[0], -1, batch, *x.shape[2:]), 0, 1)
 
   examples = jax.tree.map(batches, rows)
   shape = jax.tree.leaves(examples)[0].shape[:3]

@@ -213,7 +213,7 @@ def _mle_epoch(
 def _begin_adversarial(model: train.SeqGAN, state: train.SeqGANState) -> train.SeqGANState:
   # The published code gives this phase an Adam of its own: the small gradients of the phase
   # before would have left second moments that make the first policy-gradient steps far too large.
-  fresh = jax.vmap(model.generator_tx.init)(state.generator.params)
+  fresh = jax.jit(jax.vmap(model.generator_tx.init))(state.generator.params)
   state = state.replace(generator=state.generator.replace(opt_state=fresh))
   return train.update_rollout_policy(state, 0.0)  # beta <- theta, line 2
 
@@ -275,7 +275,7 @@ def _discriminator_round(
     sample_key, *epoch_keys = jax.random.split(key, 1 + settings.discriminator_epochs)
     keys = jax.random.split(sample_key, (len(sets.rows), count))
     drawn = sampler((state.generator.params, state.allowed), divide(keys, devices, axis=1))
-    generated = np.asarray(unshard(drawn, axis=1))[:, :count]
+    generated = unshard(np.asarray(drawn), axis=1)[:, :count]
     for epoch_key in epoch_keys:
       generator = numpy_generator(epoch_key)
       mixed, real = [], []

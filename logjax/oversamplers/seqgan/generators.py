@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
@@ -79,7 +78,7 @@ def make_generate(
   model = make_model(settings, generators.tokens.shape[1], generators.length)
   allowed = np.where(generators.tokens >= 0, 0.0, -np.inf).astype(np.float32)
   sampler = jax.jit(train.make_sampler(model, temperature))
-  shared = jax.tree.map(jnp.asarray, (generators.params, allowed))
+  shared = jax.device_put((generators.params, allowed))
 
   def generate(key: jax.Array) -> np.ndarray:
     keys = jax.random.split(key, (len(allowed), block))

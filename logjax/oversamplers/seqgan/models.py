@@ -16,6 +16,10 @@ from logjax.layers import GRUCell, LSTMCell
 
 CELLS = {'gru': GRUCell, 'lstm': LSTMCell}
 
+# Tables of so many tokens cost a batch less than its convolutions do: on a CPU, 128 sentences of 40
+# tokens take 0.25 of their time with 240 tokens, 0.63 with 1,000, 2.4 times as long with 5,000.
+_MOST_TABLE_ROWS = 1_024
+
 
 class Generator(nn.Module):
   """The policy G: a recurrent network that predicts the next token (equations 1 to 3).
@@ -137,8 +141,18 @@ class Discriminator(nn.Module):
     """From the windows' maxima [F] to the logits of (generated, real) [2]."""
     return self.judge(self.features(maxima), training)
 
+  def maxima(self, sentence: jax.Array) -> jax.Array:
+    """The largest response of every filter, without bias, to a sentence int [T]: [F].
+
+    The windows that have them are found without a gradient, and looked up again. What is learned
+    thus goes back to F windows, and not through the responses to all T windows of every filter.
+    """
+    tables = self.tables()
+    ends = strongest(lax.stop_gradient(tables), sentence)
+    return look_up(tables, sentence, ends)
+
   def describe(self, sentence: jax.Array) -> jax.Array:
-    """Features [F] of a whole sentence.
+    """Features [F] of a whole sentence, by plain convolutions.
 
     Args:
       sentence: tokens, int [T], or a distribution over tokens at every position, [T, V]; one-hot
@@ -153,8 +167,10 @@ class Discriminator(nn.Module):
     return self.features(jnp.concatenate(maxima))
 
   def __call__(self, sentence: jax.Array, training: bool = False) -> jax.Array:
-    """Scores a whole sentence [T] by plain convolutions: logits of (generated, real) [2]."""
-    return self.judge(self.describe(sentence), training)
+    """Scores a whole sentence, int [T]: logits of (generated, real) [2]."""
+    if self.vocabulary > _MOST_TABLE_ROWS:
+      return self.judge(self.describe(sentence), training)
+    return self.score(self.maxima(sentence), training)
 
 
 def _convolve(embedded: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -194,3 +210,43 @@ def window(tables: Sequence[Sequence[jax.Array]], recent: jax.Array) -> tuple[ja
   return tuple(
     sum(table[token] for table, token in zip(band, recent, strict=False)) for band in tables
   )
+
+
+def strongest(tables: Sequence[Sequence[jax.Array]], sentence: jax.Array) -> jax.Array:
+  """Where the window ends that each filter responds to most, the first of equal ones: int [F].
+
+  Args:
+    tables: as `Discriminator.tables`.
+    sentence: tokens, int [T], at least as many as the widest filter has places.
+  """
+  none, widest = tables[0][0].shape[0] - 1, max(len(band) for band in tables)
+  length = len(sentence)
+  padded = jnp.concatenate([jnp.full(widest - 1, none), sentence])
+  recent = jnp.stack([padded[widest - 1 - lag :][:length] for lag in range(widest)], axis=1)
+
+  def step(best, at):
+    end, tokens = at
+    maxima, ends = best
+    responses = jnp.concatenate(window(tables, tokens))
+    better = responses > maxima
+    return (jnp.where(better, responses, maxima), jnp.where(better, end, ends)), None
+
+  size = sum(band[0].shape[1] for band in tables)
+  none_yet = jnp.full(size, -jnp.inf), jnp.zeros(size, jnp.int32)
+  # Token by token: four times as fast on a CPU as an argmax over the responses to all windows.
+  return lax.scan(step, none_yet, (jnp.arange(length), recent))[0][1]
+
+
+def look_up(
+  tables: Sequence[Sequence[jax.Array]], sentence: jax.Array, ends: jax.Array
+) -> jax.Array:
+  """Responses [F] to windows of a sentence int [T], one for each filter, that end at `ends` [F]."""
+  responses, first = [], 0
+  for band in tables:
+    size = band[0].shape[1]
+    end = ends[first : first + size]
+    # Only filters that do not reach so far, whose rows are zeros, have places before the sentence.
+    tokens = [sentence[jnp.maximum(end - lag, 0)] for lag in range(len(band))]
+    responses.append(sum(t[token, jnp.arange(size)] for t, token in zip(band, tokens, strict=True)))
+    first += size
+  return jnp.concatenate(responses)

@@ -282,6 +282,7 @@ def make_generator_step(model: SeqGAN, batch_size: int) -> Callable:
   return step
 
 
+@functools.partial(jax.jit, static_argnames='rate')
 def update_rollout_policy(state: SeqGANState, rate: float) -> SeqGANState:
   """beta <- rate * beta + (1 - rate) * theta; the paper's Algorithm 1 has rate 0."""
   mix = jax.tree.map(lambda b, t: rate * b + (1 - rate) * t, state.rollout, state.generator.params)
