@@ -147,6 +147,8 @@ def discriminator_step(
   generated = np.asarray(_draw(model, state, keys))[0]
   sentences = np.where(is_real[:, None], workload.cycle(sizes.batch), generated)[None]
   batch = ((jnp.asarray(sentences), jnp.asarray(is_real[None])), jnp.ones((1, sizes.batch)))
+  tables = model.discriminator.reads_tables
+  read = {'tabled': model.discriminator.vocabulary} if tables else {'convolved': sentences.size}
   return Call(
     train.make_discriminator_step(model),
     batch,
@@ -154,7 +156,7 @@ def discriminator_step(
     1,
     sizes.batch,
     count_tokens(sentences),
-    Work(taught=sizes.batch, convolved=sizes.batch * model.length),
+    Work(taught=sizes.batch, **read),
   )
 
 

@@ -34,8 +34,10 @@ class Work(NamedTuple):
     learned: tokens that the generator learns: the same forward, and the products backward.
     judged: sentences scored: the two products F x F of the highway layer.
     taught: sentences that the discriminator learns: the highway layer's products both ways.
-    convolved: tokens of those: the products of the convolutions, forward alone, because backward
-      nothing counts but the windows that were the maximum of a filter.
+    convolved: tokens of those, where they are convolved: the products forward alone, because
+      backward nothing counts but the windows that were the maximum of a filter.
+    tabled: tokens of the vocabulary, where there are tables instead: the products of their
+      embeddings with all filters, both ways.
   """
 
   drawn: int = 0
@@ -43,6 +45,7 @@ class Work(NamedTuple):
   judged: int = 0
   taught: int = 0
   convolved: int = 0
+  tabled: int = 0
 
 
 def floor_seconds(model: SeqGAN, state: SeqGANState, work: Work, devices: int) -> float:
@@ -156,6 +159,18 @@ def _convolve(model: SeqGAN, params: Any, lanes: int) -> tuple[Callable, Any]:
   return run, jnp.float32(0)
 
 
+def _tabulate(model: SeqGAN, params: Any, lanes: int) -> tuple[Callable, Any]:
+  params, widths = params['discriminator'], model.discriminator.widths
+  table = params['embed']['embedding']
+  # A column for each place in a filter.
+  kernels = [jnp.concatenate(params[f'kernel_{width}'], axis=1) for width in widths]
+
+  def loss(kernels, rows):
+    return sum(jnp.sum(jnp.square(rows @ kernel)) for kernel in kernels)
+
+  return _descend(loss), (kernels, table[jnp.arange(lanes) % len(table)])
+
+
 def _start(model: SeqGAN, lanes: int) -> Any:
   """The generator's first state in all lanes."""
   return jax.tree.map(lambda x: jnp.broadcast_to(x, (lanes, *x.shape)), model.generator.start)
@@ -171,4 +186,4 @@ def _descend(loss: Callable) -> Callable:
   return run
 
 
-UNITS = (_draw, _learn, _judge, _teach, _convolve)  # in the order of Work's fields
+UNITS = (_draw, _learn, _judge, _teach, _convolve, _tabulate)  # in the order of Work's fields

@@ -103,6 +103,11 @@ class Discriminator(nn.Module):
     self.drop = nn.Dropout(self.dropout)
     self.out = nn.Dense(2, kernel_init=narrow, bias_init=tenth)
 
+  @property
+  def reads_tables(self) -> bool:
+    """Whether whole sentences are scored along `tables`, and not by convolutions."""
+    return self.vocabulary <= _MOST_TABLE_ROWS
+
   def tables(self) -> list[list[jax.Array]]:
     """Returns for each band, and each lag l below its widest filter, a table [V + 1, F_band].
 
@@ -168,9 +173,9 @@ class Discriminator(nn.Module):
 
   def __call__(self, sentence: jax.Array, training: bool = False) -> jax.Array:
     """Scores a whole sentence, int [T]: logits of (generated, real) [2]."""
-    if self.vocabulary > _MOST_TABLE_ROWS:
-      return self.judge(self.describe(sentence), training)
-    return self.score(self.maxima(sentence), training)
+    if self.reads_tables:
+      return self.score(self.maxima(sentence), training)
+    return self.judge(self.describe(sentence), training)
 
 
 def _convolve(embedded: jax.Array, kernel: jax.Array) -> jax.Array:
