@@ -3,7 +3,8 @@
 A phase tells its keeper after every epoch what it has reached. The keeper writes that now and then
 with Orbax, whose checkpoints appear whole or not at all, and in the background; the last two stay.
 Each has a SHA-256 of its arrays, and one that does not fit it is left for the one before.
-All arrays are written as one of bytes: TensorStore loses some memory with every tree of arrays.
+All arrays are written as one of bytes: of a tree of them Orbax makes a database, and TensorStore
+loses memory with each of its arrays.
 """
 
 import contextlib
