@@ -1,5 +1,6 @@
 """Checkpoints: what is saved comes back anywhere, and what does not fit is refused in one line."""
 
+import json
 import shutil
 
 import jax
@@ -109,6 +110,23 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, damage):
   else:
     shutil.rmtree(saved)
   assert refusal(tmp_path, params) == OTHER.format(tmp_path)
+
+
+@pytest.mark.parametrize(
+  'lie',
+  [
+    {'shape': [10**15]},
+    {'chunks': [10**15]},
+    {'dtype': '|V1000000000'},
+    {'dtype': '<'},
+    {'shape': 'x'},
+  ],
+)
+def test_a_parameter_that_is_said_to_be_enormous_is_refused_unread(folder, lie):
+  """TensorStore would end the process for want of memory."""
+  path = next(folder.rglob('.zarray'))
+  path.write_text(json.dumps(json.loads(path.read_text()) | lie))
+  assert refusal(folder, PARAMS) == OTHER.format(folder)
 
 
 @pytest.mark.parametrize('place', range(0, 30, 2))

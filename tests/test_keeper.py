@@ -1,5 +1,6 @@
 """Checkpoints inside a phase: what is kept, what is restored, and what is refused."""
 
+import json
 import shutil
 import signal
 
@@ -137,6 +138,16 @@ def test_no_flipped_byte_changes_what_is_restored(tmp_path, open_keeper, place):
     {'epoch': 2, 'metrics': {'loss': 0.2}},
     {'epoch': 3, 'metrics': {'loss': 0.1 * 3}},
   )
+
+
+def test_an_array_that_is_said_to_be_enormous_is_left_out_unread(tmp_path, open_keeper, said):
+  """TensorStore would end the process for want of memory."""
+  keep_three(open_keeper())
+  (path,) = (tmp_path / 'unfinished' / 'phase' / '3').rglob('.zarray')
+  content = json.loads(path.read_text())
+  path.write_text(json.dumps(content | {'shape': [10**15], 'chunks': [10**15]}))
+  _, about = open_keeper().begin('phase', LIKE)
+  assert about['epoch'] == 2 and 'said to have' in said[0]
 
 
 def test_when_all_are_damaged_the_phase_begins_anew_and_says_so(tmp_path, open_keeper, said):

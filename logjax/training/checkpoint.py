@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def restore_params(folder: Path, like: Any) -> Any:
       about = manager.restore(step, args=items).about
       params = None
       if about['format'] <= FORMAT:
+        check_sizes(folder, max(leaf.nbytes for leaf in jax.tree.leaves(template)))
         items = ocp.args.Composite(params=ocp.args.StandardRestore(template))
         params = manager.restore(step, args=items).params
         if digest_of(jax.tree.leaves(params), about) != about['sha256']:
@@ -129,6 +131,29 @@ def _alone_among_processes() -> ocp.options.MultiprocessingOptions:
   return ocp.options.MultiprocessingOptions(
     primary_host=me, active_processes={me}, barrier_sync_key_prefix=f'process_{me}'
   )
+
+
+def check_sizes(folder: Path, most: int) -> None:
+  """Looks at what the Zarr arrays in a folder say of themselves, before they are read.
+
+  TensorStore ends the process when it finds no room for an array that is said to be enormous.
+
+  Args:
+    folder: with all in it.
+    most: bytes that an array, and a chunk of one, may have.
+
+  Raises:
+    ValueError: where one is said to have more, or to be no such array.
+  """
+  for path in folder.rglob('.zarray'):
+    try:
+      said = json.loads(path.read_bytes())
+      size = max(math.prod(said['shape']), math.prod(said['chunks']))
+      size *= np.dtype(said['dtype']).itemsize
+    except (KeyError, TypeError, SyntaxError) as error:  # the last of a damaged dtype
+      raise ValueError(f'{path.parent.name} is no Zarr array') from error
+    if size > most:
+      raise ValueError(f'{path.parent.name} is said to have {size} bytes, not at most {most}')
 
 
 def digest_of(arrays: Sequence[np.ndarray], about: dict[str, Any]) -> str:

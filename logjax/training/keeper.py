@@ -23,7 +23,7 @@ import logjax
 from logjax.errors import LogjaxError, is_full
 from logjax.hosts import HOSTS
 from logjax.stopping import STOPPING
-from logjax.training.checkpoint import digest_of, open_manager
+from logjax.training.checkpoint import check_sizes, digest_of, open_manager
 
 _FORMAT = 2  # of a checkpoint within a phase; another is refused
 
@@ -188,6 +188,8 @@ class Keeper:
       if digest_of([], head) != head['sha256']:
         raise ValueError('the SHA-256 of its head is another')
       self._check(head, where)
+      size = sum(leaf.size * leaf.dtype.itemsize for leaf in like)
+      check_sizes(self._folder / self._phase / str(step), size)
       as_numpy = ocp.args.ArrayRestore(restore_args=ocp.RestoreArgs(restore_type=np.ndarray))
       saved = self._manager.restore(step, args=ocp.args.Composite(arrays=as_numpy)).arrays
       arrays = _arrays_of(saved, like)
