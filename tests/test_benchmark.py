@@ -22,7 +22,6 @@ from logjax.benchmarks.workload import (
 )
 from logjax.corpora.simulate import simulate
 from logjax.errors import LogjaxError
-from logjax.oversamplers.seqgan import models
 from logjax.oversamplers.seqgan.fit import make_model
 from logjax.oversamplers.seqgan.rollout import keep_prefixes, make_sentence_critic
 from logjax.oversamplers.seqgan.sampling import make_policy, next_token
@@ -192,17 +191,9 @@ def test_calls_on_rows_without_ends_have_the_tokens_of_equation_4():
     'rollouts': Work(drawn=drawn),
     'rewards': Work(drawn=drawn, judged=finished + 4),
     'generator_step': Work(drawn=20 + drawn, learned=20, judged=finished + 4),
-    'discriminator_step': Work(taught=4, tabled=6),
+    'discriminator_step': Work(taught=4),
     'mle_epoch': Work(learned=40),
   }
-
-
-def test_with_many_tokens_the_discriminator_convolves_all_tokens_of_a_batch(monkeypatch):
-  monkeypatch.setattr(models, '_MOST_TABLE_ROWS', 5)
-  workload = synthetic(6, 5, 9, seed=0)
-  call = throughput.CALLS['discriminator_step']
-  made = call(*model_and_state(workload), workload, Sizes(4, 6, 9), jax.random.key(2))
-  assert made.work == Work(taught=4, convolved=4 * 5)
 
 
 def test_a_synthetic_row_has_no_end():
@@ -224,11 +215,7 @@ def test_the_floor_has_the_products_that_it_names_and_hardly_anything_else():
   params = jax.tree.map(lambda x: x[0], params)
   generator = 2 * lanes * hidden * (3 * hidden + vocabulary)
   highway = 2 * lanes * 2 * features * features
-  # Of five places a sentence has five windows of width 1 and four of width 2.
-  windows = 2 * 32 * embedding * (lanes * 1 + lanes * 4 // 5 * 2)
-  # A column of the tables for each of the three places in the two filters.
-  tables = 2 * lanes * embedding * 32 * 3
-  least = (generator, 3 * generator, highway, 3 * highway, windows, 3 * tables)
+  least = (generator, 3 * generator, highway, 3 * highway)
 
   def flops(unit) -> float:
     def run(params, carry):

@@ -165,12 +165,13 @@ def test_a_checkpoint_of_another_config_is_refused(open_keeper):
     open_keeper(owner='another').begin('phase', LIKE)
 
 
-def test_another_format_is_refused_by_its_version(open_keeper, monkeypatch):
-  monkeypatch.setattr(module, '_FORMAT', 7)
+@pytest.mark.parametrize('number', [1, 7])
+def test_another_format_is_refused_by_its_version(open_keeper, monkeypatch, number):
+  monkeypatch.setattr(module, '_FORMAT', number)
   monkeypatch.setattr(module.logjax, '__version__', '9.9')
   keep_three(open_keeper())
   monkeypatch.undo()
-  with pytest.raises(LogjaxError, match='written by logjax 9.9 in format 7'):
+  with pytest.raises(LogjaxError, match=f'written by logjax 9.9 in format {number}'):
     open_keeper().begin('phase', LIKE)
 
 

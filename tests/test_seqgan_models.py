@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from jax import lax
 
-from logjax.oversamplers.seqgan import models
 from logjax.oversamplers.seqgan.models import (
   Discriminator,
   Generator,
   bands,
   look_up,
   strongest,
+  tables_pay,
   window,
 )
 
@@ -149,7 +149,9 @@ def test_scores_and_their_gradients_are_those_of_plain_convolutions(widths, filt
 
     return jax.grad(total, has_aux=True)(variables)
 
-  ours = scores_and_gradients(model.apply)
+  ours = scores_and_gradients(
+    lambda variables, sentence: model.apply(variables, sentence, False, True)
+  )
   theirs = scores_and_gradients(lambda variables, sentence: plain(model, variables, sentence))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), ours, theirs)
   assert all(np.abs(leaf).max() > 1e-3 for leaf in jax.tree.leaves(ours))
@@ -165,15 +167,24 @@ def test_of_equal_responses_the_first_window_is_the_strongest():
   np.testing.assert_array_equal(look_up([[rows, older]], sentence, ends), [2, 4])
 
 
-def test_with_many_tokens_sentences_are_scored_by_convolutions(monkeypatch):
+def test_tables_are_made_for_sentences_with_enough_places():
+  assert tables_pay(240, 64 * 40) and tables_pay(31, 8 * 16)
+  assert not tables_pay(1_000, 64 * 40) and not tables_pay(31, 8 * 15)
+
+
+def test_a_sentence_shorter_than_a_filter_is_refused():
+  model = Discriminator(VOCABULARY, 3, (1, 4), (2, 3), dropout=0.0)
+  variables = draw_params(model.init, np.zeros(4, np.int32))
+  with pytest.raises(ValueError, match='no window of 4'):
+    model.apply(variables, np.zeros(2, np.int32), False, True)
+
+
+def test_a_response_that_is_not_a_number_is_the_maximum():
   model = Discriminator(VOCABULARY, 3, (1, 2), (2, 3), dropout=0.0)
   sentence = np.array([1, 2, 3, 4, 0])
   variables = draw_params(model.init, sentence)
-  by_tables = model.apply(variables, sentence)
-  monkeypatch.setattr(models, '_MOST_TABLE_ROWS', VOCABULARY - 1)
-  by_convolutions = model.apply(variables, sentence)
-  np.testing.assert_array_equal(by_convolutions, plain(model, variables, sentence))
-  np.testing.assert_allclose(by_tables, by_convolutions, rtol=1e-5, atol=1e-5)
+  variables['params']['embed']['embedding'][3] = np.nan
+  assert np.isnan(model.apply(variables, sentence, False, True)).all()
 
 
 @pytest.mark.parametrize(

@@ -147,8 +147,6 @@ def discriminator_step(
   generated = np.asarray(_draw(model, state, keys))[0]
   sentences = np.where(is_real[:, None], workload.cycle(sizes.batch), generated)[None]
   batch = ((jnp.asarray(sentences), jnp.asarray(is_real[None])), jnp.ones((1, sizes.batch)))
-  tables = model.discriminator.reads_tables
-  read = {'tabled': model.discriminator.vocabulary} if tables else {'convolved': sentences.size}
   return Call(
     train.make_discriminator_step(model),
     batch,
@@ -156,7 +154,7 @@ def discriminator_step(
     1,
     sizes.batch,
     count_tokens(sentences),
-    Work(taught=sizes.batch, **read),
+    Work(taught=sizes.batch),
   )
 
 

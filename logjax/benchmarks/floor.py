@@ -33,19 +33,14 @@ class Work(NamedTuple):
       of all V logits.
     learned: tokens that the generator learns: the same forward, and the products backward.
     judged: sentences scored: the two products F x F of the highway layer.
-    taught: sentences that the discriminator learns: the highway layer's products both ways.
-    convolved: tokens of those, where they are convolved: the products forward alone, because
-      backward nothing counts but the windows that were the maximum of a filter.
-    tabled: tokens of the vocabulary, where there are tables instead: the products of their
-      embeddings with all filters, both ways.
+    taught: sentences that the discriminator learns: the highway layer's products both ways. Its
+      filters' products depend on whether it has tables or convolves, and are left out.
   """
 
   drawn: int = 0
   learned: int = 0
   judged: int = 0
   taught: int = 0
-  convolved: int = 0
-  tabled: int = 0
 
 
 def floor_seconds(model: SeqGAN, state: SeqGANState, work: Work, devices: int) -> float:
@@ -144,33 +139,6 @@ def _teach(model: SeqGAN, params: Any, lanes: int) -> tuple[Callable, Any]:
   return _descend(loss), (params['discriminator'], maxima)
 
 
-def _convolve(model: SeqGAN, params: Any, lanes: int) -> tuple[Callable, Any]:
-  params, length = params['discriminator'], model.length
-  table = params['embed']['embedding']
-  pairs = []
-  for width in model.discriminator.widths:
-    rows = -(-lanes * (length - width + 1) // length)  # a sentence has fewer of the wide windows
-    windows = table[jnp.arange(rows * width) % len(table)].reshape(rows, -1)
-    pairs.append((windows, params[f'kernel_{width}'].reshape(windows.shape[1], -1)))
-
-  def run(shift):
-    return _TINY * sum(jnp.max(windows @ (kernel + shift)) for windows, kernel in pairs)
-
-  return run, jnp.float32(0)
-
-
-def _tabulate(model: SeqGAN, params: Any, lanes: int) -> tuple[Callable, Any]:
-  params, widths = params['discriminator'], model.discriminator.widths
-  table = params['embed']['embedding']
-  # A column for each place in a filter.
-  kernels = [jnp.concatenate(params[f'kernel_{width}'], axis=1) for width in widths]
-
-  def loss(kernels, rows):
-    return sum(jnp.sum(jnp.square(rows @ kernel)) for kernel in kernels)
-
-  return _descend(loss), (kernels, table[jnp.arange(lanes) % len(table)])
-
-
 def _start(model: SeqGAN, lanes: int) -> Any:
   """The generator's first state in all lanes."""
   return jax.tree.map(lambda x: jnp.broadcast_to(x, (lanes, *x.shape)), model.generator.start)
@@ -186,4 +154,4 @@ def _descend(loss: Callable) -> Callable:
   return run
 
 
-UNITS = (_draw, _learn, _judge, _teach, _convolve, _tabulate)  # in the order of Work's fields
+UNITS = (_draw, _learn, _judge, _teach)  # in the order of Work's fields

@@ -142,12 +142,12 @@ def fit_autoencoder(
   tx = optax.adam(settings.learning_rate)
   example_loss, penalty, example_metrics = make_losses(settings, model, vocabulary)
   init_key, fit_key = jax.random.split(key)
-  params = jax.jit(model.init)(init_key, np.zeros(rows.shape[1], np.float32))['params']
+  create = jax.jit(lambda key, row: create_state(model.init(key, row)['params'], tx))
   devices = choose_devices(devices)
   step = parallel(scan_steps(make_train_step(example_loss, tx, penalty)), devices)
   distinct, counts = np.unique(valid, axis=0, return_counts=True)
   return fit(
-    create_state(params, tx),
+    create(init_key, np.zeros(rows.shape[1], np.float32)),
     step,
     lambda index: rows[index],
     len(rows),

@@ -117,6 +117,9 @@ class GRUTrainer:
       logits, label = logits_of(params, example, training=True, rngs={'dropout': key})
       return _measure(logits, label)['loss'], {'accuracy': _measure(logits, label)['accuracy']}
 
+    self._create = jax.jit(
+      lambda shape, key: create_state(self.init(shape, key), self._tx), static_argnums=0
+    )
     self.step = make_train_step(example_loss, self._tx)
     self._step = parallel(scan_steps(self.step), self._devices)
     self._metrics = lambda params, example: _measure(*logits_of(params, example))
@@ -125,11 +128,11 @@ class GRUTrainer:
   def init(self, shape: tuple[int, int], key: jax.Array) -> Any:
     """Initial parameters for features of a shape [S, C]."""
     shape = (1, shape[0] * shape[1]) if self._settings.layout == 'features' else shape
-    return jax.jit(self._model.init)(key, np.zeros(shape, np.float32))['params']
+    return self._model.init(key, jnp.zeros(shape))['params']
 
   def create(self, shape: tuple[int, int], key: jax.Array) -> TrainState:
     """The state before the first step, for features of a shape [S, C]."""
-    return create_state(self.init(shape, key), self._tx)
+    return self._create(shape, key)
 
   def fit(
     self,

@@ -67,7 +67,7 @@ class Keeper:
       The tree, of NumPy arrays, and what `keep` was told about it; None where nothing was kept.
 
     Raises:
-      LogjaxError: when what was kept belongs to another run, or to a newer logjax.
+      LogjaxError: when what was kept belongs to another run, or has another format.
     """
     self.end()
     self._phase, self._saved, self._since = phase, time.monotonic(), 0
@@ -210,7 +210,8 @@ class Keeper:
     if head['format'] != _FORMAT:
       raise LogjaxError(
         f'{where} was written by logjax {head["version"]} in format {head["format"]}, and this '
-        f'logjax {logjax.__version__} reads {_FORMAT}: take that one, or choose another --workdir'
+        f'logjax {logjax.__version__} reads {_FORMAT}: go on with the logjax that wrote it, or '
+        f'delete {self._folder} and begin the stage anew'
       )
     if head['owner'] != self._owner:
       raise LogjaxError(f'{where} belongs to another config: choose another --workdir')
@@ -218,7 +219,11 @@ class Keeper:
 
 def _bytes_of(arrays: Sequence[np.ndarray]) -> np.ndarray:
   """Copies arrays of any shapes and types, one after the other, into one of bytes."""
-  return np.frombuffer(b''.join(array.tobytes() for array in arrays), np.uint8)
+  copies = np.empty(sum(array.nbytes for array in arrays), np.uint8)
+  ends = np.cumsum([array.nbytes for array in arrays])
+  for end, array in zip(ends, arrays, strict=True):
+    copies[end - array.nbytes : end] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+  return copies
 
 
 def _arrays_of(data: np.ndarray, like: Sequence[Any]) -> list[np.ndarray]:

@@ -1,6 +1,5 @@
 """The state of a model in training and the step that all supervised models share."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +25,6 @@ class TrainState(struct.PyTreeNode):
   opt_state: Any
 
 
-@functools.partial(jax.jit, static_argnames='tx')
 def create_state(params: Any, tx: optax.GradientTransformation) -> TrainState:
   """Returns the state before the first step."""
   return TrainState(step=jnp.int32(0), params=params, opt_state=tx.init(params))

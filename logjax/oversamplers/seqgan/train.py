@@ -16,7 +16,7 @@ from flax import struct
 from jax import lax
 
 from logjax.oversamplers.seqgan import losses
-from logjax.oversamplers.seqgan.models import Discriminator, Generator
+from logjax.oversamplers.seqgan.models import Discriminator, Generator, tables_pay
 from logjax.oversamplers.seqgan.rollout import (
   Critic,
   action_values,
@@ -140,10 +140,10 @@ def make_discriminator_step(model: SeqGAN) -> Callable:
   Its batch is ((sentences [K, B, T], real [K, B]), weights [K, B]), its keys [K, B].
   """
 
-  def loss(params, example, key):
+  def loss(by_tables, params, example, key):
     sentence, real = example
     logits = model.discriminator.apply(
-      {'params': params}, sentence, training=True, rngs={'dropout': key}
+      {'params': params}, sentence, True, by_tables, rngs={'dropout': key}
     )
     accuracy = (jnp.argmax(logits) == real).astype(jnp.float32)
     return losses.discriminator(logits, real), {'accuracy': accuracy}
@@ -151,9 +151,11 @@ def make_discriminator_step(model: SeqGAN) -> Callable:
   def penalty(params):
     return losses.output_penalty(params['out'], model.discriminator_l2)
 
-  one_set = make_train_step(loss, model.discriminator_tx, penalty)
-
   def step(state: SeqGANState, batch: Any, keys: jax.Array):
+    (sentences, _), _ = batch
+    by_tables = tables_pay(model.discriminator.vocabulary, sentences[0].size)
+    one_loss = functools.partial(loss, by_tables)
+    one_set = make_train_step(one_loss, model.discriminator_tx, penalty)
     discriminator, metrics = jax.vmap(one_set)(state.discriminator, batch, keys)
     return state.replace(discriminator=discriminator), metrics
 
@@ -282,11 +284,14 @@ def make_generator_step(model: SeqGAN, batch_size: int) -> Callable:
   return step
 
 
-@functools.partial(jax.jit, static_argnames='rate')
 def update_rollout_policy(state: SeqGANState, rate: float) -> SeqGANState:
   """beta <- rate * beta + (1 - rate) * theta; the paper's Algorithm 1 has rate 0."""
-  mix = jax.tree.map(lambda b, t: rate * b + (1 - rate) * t, state.rollout, state.generator.params)
-  return state.replace(rollout=mix)
+  return state.replace(rollout=_mix(state.rollout, state.generator.params, rate))
+
+
+@jax.jit
+def _mix(beta: Any, theta: Any, rate: float) -> Any:
+  return jax.tree.map(lambda b, t: rate * b + (1 - rate) * t, beta, theta)
 
 
 def make_sampler(model: SeqGAN, temperature: float = 1.0) -> Callable:
