@@ -117,6 +117,7 @@ def test_many_trainings_in_one_process_leave_nothing_behind(tmp_path, monkeypatc
   tenth, last = used[FULL], used[TRAININGS - TRAININGS % FULL]
   assert last.memory < 1.05 * tenth.memory, used
   assert last.descriptors <= tenth.descriptors, used
-  # Pools of threads may be filled a little later.
+  # Pools of threads may be filled a little later. Not so little yet: 51 after 60, 48 after 10, of
+  # them 18 of TensorStore, whose pool is the larger the more arrays it writes at once.
   assert last.threads <= tenth.threads + 2, used
   assert last.mappings < 1.05 * tenth.mappings, used
