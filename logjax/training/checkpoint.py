@@ -29,8 +29,8 @@ def save_params(folder: Path, params: Any) -> None:
 
 
 def _save_params(folder: Path, params: Any) -> None:
-  # A Zarr array a parameter. A database of them, Orbax's own choice, is written in two thirds of
-  # the time, but TensorStore loses memory with each of its arrays, and again when it is read.
+  # A Zarr array a parameter. A database of them, Orbax's own choice, is written faster, but
+  # TensorStore loses memory with each of its arrays, and again when it is read.
   params_handler = ocp.PyTreeCheckpointHandler(
     use_ocdbt=False, multiprocessing_options=_alone_among_processes()
   )

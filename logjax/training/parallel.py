@@ -203,14 +203,15 @@ def shard(tree: Any, devices: int, axis: int) -> Any:
   """Divides `axis` of every array among devices: [..., B, ...] -> [D, ..., B / D, ...]."""
 
   def divided(x: Any) -> Any:
-    return (_shard if isinstance(x, np.ndarray) else _shard_on_device)(x, devices, axis)
+    if isinstance(x, np.ndarray):
+      return _shard(x, devices, axis, np.moveaxis)
+    return _shard_on_device(x, devices, axis)
 
   return jax.tree.map(divided, tree)
 
 
-def _shard(x: Any, devices: int, axis: int) -> Any:
+def _shard(x: Any, devices: int, axis: int, move: Callable = jnp.moveaxis) -> Any:
   shape = (*x.shape[:axis], devices, x.shape[axis] // devices, *x.shape[axis + 1 :])
-  move = np.moveaxis if isinstance(x, np.ndarray) else jnp.moveaxis
   return move(x.reshape(shape), axis, 0)
 
 
