@@ -313,6 +313,9 @@ def training(model: ConfigDict) -> None:
   # largest training set has 21,342 rows. [logjax] keeps an epoch affordable on millions of rows.
   # Where validation rows are noisy, as many of them decide when to stop; else all of them do.
   model.rows_per_epoch = 20_000
+  # A smaller set is gone through as many times an epoch as give this many rows, so that few rows
+  # are not few steps; `rows_per_epoch` bounds it. 0: once. [logjax]
+  model.least_rows_per_epoch = 0
   # Stop after so many epochs without improvement on the validation rows. A13
   model.patience = 5
   # What must improve: 'loss' or 'accuracy'. A13

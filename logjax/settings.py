@@ -86,8 +86,10 @@ NOT_NEGATIVE = (
   'detector.noise.variance',
   'detector.gru.patience',
   'detector.gru.rows_per_epoch',
+  'detector.gru.least_rows_per_epoch',
   'detector.autoencoder.patience',
   'detector.autoencoder.rows_per_epoch',
+  'detector.autoencoder.least_rows_per_epoch',
 )
 SHARES = (
   'data.max_rejected',

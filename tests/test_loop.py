@@ -31,6 +31,7 @@ def settings_of(**changes) -> ConfigDict:
       'batch': 8,
       'epochs': 6,
       'rows_per_epoch': 0,
+      'least_rows_per_epoch': 0,
       'patience': 100,
       'monitor': 'loss',
       'restore_best': True,
@@ -106,13 +107,18 @@ def test_an_epoch_has_room_for_its_rows_and_no_batch_to_spare(rows, rows_per_epo
   assert size < -(-wanted // steps) + 8  # evenly filled
 
 
-@given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 8))
-def test_an_epoch_repeats_no_row_and_fills_up_without_weight(rows, steps, size):
-  index, weights = draw_epoch(rows, (steps, size), np.random.default_rng(0))
+@given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 8), st.integers(1, 4))
+def test_an_epoch_has_each_row_as_often_as_it_may_and_fills_up_without_weight(
+  rows, steps, size, copies
+):
+  index, weights = draw_epoch(rows, (steps, size), np.random.default_rng(0), copies)
   assert index.shape == weights.shape == (steps, size)
   drawn = index[weights == 1]
-  assert len(set(drawn.tolist())) == len(drawn) == min(rows, steps * size)
-  assert set(drawn.tolist()) <= set(range(rows))
+  often = np.bincount(drawn, minlength=rows)
+  assert len(often) == rows and often.sum() == min(copies * rows, steps * size)
+  assert often.max() <= copies
+  if copies * rows <= steps * size:
+    assert np.all(often == copies)
   assert np.all(index[weights == 0] == 0) and set(weights.ravel()) <= {0.0, 1.0}
 
 
@@ -141,6 +147,19 @@ def test_a_capped_epoch_reaches_all_rows_over_time():
   _, seen = run_script(list(range(20, 0, -1)), rows=20, rows_per_epoch=8)
   assert {index.shape for index, _, _ in seen} == {(1, 8)}
   assert set(np.concatenate([index.ravel() for index, _, _ in seen])) == set(range(20))
+
+
+@pytest.mark.parametrize(
+  ('least', 'most', 'often'),
+  [(20, 0, 1), (21, 0, 2), (40, 0, 2), (41, 0, 3), (8, 0, 1), (60, 48, 3)],
+)
+def test_few_rows_are_gone_through_as_often_as_an_epoch_has_rows_at_least(least, most, often):
+  _, seen = run_script([2, 1], least_rows_per_epoch=least, rows_per_epoch=most)
+  for index, weights, _ in seen:
+    times = np.bincount(index[weights == 1], minlength=20)
+    assert times.sum() == min(20 * often, most or np.inf)
+    assert times.max() <= often
+    assert most or times.min() == often
 
 
 @pytest.mark.parametrize(

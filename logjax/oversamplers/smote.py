@@ -85,12 +85,13 @@ def fit_codes(
   """
   settings = config.detector.autoencoder.copy_and_resolve_references()
   settings.update(loss='tokens', scale='unit', dropout=0.0, dropout_means='drop', l1=0.0)
-  settings.update(l1_on='activity', rows_per_epoch=_ROWS_PER_EPOCH, monitor='loss')
+  settings.update(l1_on='activity', monitor='loss')
+  settings.update(rows_per_epoch=_ROWS_PER_EPOCH, least_rows_per_epoch=_ROWS_PER_EPOCH)
   sets = make_sets(rows, [np.arange(len(rows))])
   local, vocabulary = sets.rows[0], sets.tokens.shape[1]
   trained = fit_autoencoder(
     settings,
-    np.resize(local, (max(len(local), _ROWS_PER_EPOCH), sets.length)),
+    local,
     local,
     vocabulary=vocabulary,
     key=key,

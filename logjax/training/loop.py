@@ -96,13 +96,17 @@ def epoch_shape(rows: int, rows_per_epoch: int, batch: int) -> tuple[int, int]:
   return steps, -(-max(1, -(-rows // steps)) // 8) * 8
 
 
-def draw_epoch(rows: int, shape: tuple[int, int], generator: np.random.Generator) -> tuple:
-  """Draws the rows of an epoch without repetition: indices [S, B] and weights [S, B].
+def draw_epoch(
+  rows: int, shape: tuple[int, int], generator: np.random.Generator, copies: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+  """Draws the rows of an epoch, none oftener than `copies` times.
 
-  Where there are fewer rows than places, the last places repeat row 0 with weight 0.
+  Returns:
+    Indices [S, B] and weights [S, B]. Where there are fewer copies of rows than places, the last
+    places repeat row 0 with weight 0.
   """
   places = shape[0] * shape[1]
-  drawn = generator.permutation(rows)[:places]
+  drawn = generator.permutation(rows * copies)[:places] % rows
   index = np.zeros(places, np.int64)
   index[: len(drawn)] = drawn
   weights = (np.arange(places) < len(drawn)).astype(np.float32)
@@ -132,7 +136,8 @@ def fit(
     take: from indices [S, B] to the examples of an epoch, a tree of arrays [S, B, ...].
     rows: number of examples.
     validate: `params -> {'loss', 'accuracy'}` on the validation rows.
-    settings: with batch, epochs, rows_per_epoch, patience, monitor, restore_best.
+    settings: with batch, epochs, rows_per_epoch, least_rows_per_epoch, patience, monitor,
+      restore_best.
     key: consumed.
     devices: that `epoch_step` runs on.
     progress: told of every epoch.
@@ -145,18 +150,20 @@ def fit(
   Raises:
     LogjaxError: when training diverges.
   """
-  shape = epoch_shape(rows, settings.rows_per_epoch, settings.batch)
+  copies = max(1, -(-settings.least_rows_per_epoch // rows))
+  shape = epoch_shape(copies * rows, settings.rows_per_epoch, settings.batch)
+  draw = functools.partial(draw_epoch, rows, shape, copies=copies)
   order = numpy_generator(jax.random.fold_in(key, 0))
   phase = name + ''.join(f'_{value}' for value in tags.values())
   label = name.replace('_', ' ') + ''.join(f' {value + 1}' for value in tags.values())
   reached = _go_on(progress, state, phase, name, tags)
   state = replicate(reached.state, devices)
   for _ in range(reached.epochs):
-    draw_epoch(rows, shape, order)  # as before, so that what follows is drawn as if not stopped
+    draw(order)  # as before, so that what follows is drawn as if not stopped
   epochs = 0 if reached.finished else settings.epochs - reached.epochs
   with progress.track(label, epochs) as advance:
     for epoch in range(reached.epochs, reached.epochs + epochs):
-      index, weights = draw_epoch(rows, shape, order)
+      index, weights = draw(order)
       if importance is not None:
         weights *= importance[index]
       keys = jax.random.split(jax.random.fold_in(key, epoch + 1), shape)
