@@ -6,6 +6,7 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -52,6 +53,17 @@ def test_the_newer_of_two_checkpoints_is_kept(folder):
   save_params(folder, newer)
   assert_equal(restore_params(folder, PARAMS), newer)
   assert len([path for path in folder.iterdir() if path.is_dir()]) == 1
+
+
+def test_a_database_of_arrays_as_earlier_commits_wrote_it_is_restored(tmp_path):
+  folder = tmp_path / 'model'
+  about = {'format': checkpoint.FORMAT, 'version': '0.0.1'}
+  about['sha256'] = checkpoint.digest_of(jax.tree.leaves(PARAMS), about)
+  items = {'params': ocp.args.StandardSave(PARAMS), 'about': ocp.args.JsonSave(about)}
+  with checkpoint.open_manager(folder) as manager:
+    manager.save(1, args=ocp.args.Composite(**items))
+  assert list(folder.rglob('manifest.ocdbt')) and not list(folder.rglob('.zarray'))
+  assert_equal(restore_params(folder, PARAMS), PARAMS)
 
 
 def test_a_relative_folder_is_understood(tmp_path, monkeypatch):

@@ -137,6 +137,16 @@ def test_a_layout_reads_steps_of_channels_or_one_step_of_all(layout):
   assert jax.tree.map(jnp.shape, initial) == jax.tree.map(np.shape, params)
 
 
+def test_initial_parameters_are_compiled_once_for_all_repetitions(monkeypatch):
+  trainer, traced = make_trainer(), []
+  init = trainer.init
+  monkeypatch.setattr(trainer, 'init', lambda *args: traced.append(args) or init(*args))
+  states = [trainer.create((STEPS, CHANNELS), jax.random.key(r)) for r in range(3)]
+  assert len(traced) == 1
+  kernels = [jax.tree.leaves(state.params)[-1] for state in states]
+  assert not np.array_equal(kernels[0], kernels[1])
+
+
 def test_noise_depends_on_the_number_of_the_row_alone():
   key = jax.random.key(0)
   rng = np.random.default_rng(0)
