@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import tiny
+from absl import logging
 from compiling import compiled_fast
 from test_loop import fit_line
 
@@ -108,10 +109,14 @@ def test_phases_leave_no_file_descriptor_or_thread_behind(tmp_path):
 
 @needs_proc
 @pytest.mark.slow
-def test_many_trainings_in_one_process_leave_nothing_behind(tmp_path, monkeypatch, capsys):
+def test_many_trainings_in_one_process_leave_nothing_behind(tmp_path, monkeypatch, capsys, request):
   temporary = tmp_path / 'temporary'
   temporary.mkdir()
   monkeypatch.setattr(tempfile, 'tempdir', str(temporary))
+  # As in main.py; pytest would hold every line in memory, of Orbax as of the trainings.
+  verbosity = logging.get_verbosity()
+  request.addfinalizer(lambda: logging.set_verbosity(verbosity))
+  logging.set_verbosity(logging.FATAL)
   used, last_full = {}, TRAININGS - TRAININGS % FULL
   for number in range(1, TRAININGS + 1):
     workdir = tmp_path / str(number) / 'run'
@@ -120,6 +125,7 @@ def test_many_trainings_in_one_process_leave_nothing_behind(tmp_path, monkeypatc
     left = {path.name for path in workdir.rglob('*') if '.part' in path.name}
     assert not left and not (workdir / 'unfinished').exists()
     shutil.rmtree(workdir.parent)
+    capsys.readouterr()
     if number in (FULL, last_full):
       time.sleep(IDLE)
     used[number] = use()
