@@ -210,14 +210,14 @@ def test_generators_learn_the_sentences_of_their_own_set(learnt):
     assert set(np.unique(own)) <= set(np.unique(SENTENCES[member]))
     counts = [np.sum(np.all(own == sentence, axis=1)) for sentence in SENTENCES[member]]
     assert sum(counts) > 0.95 * 512
-    # The two are equally frequent: within six standard deviations, and some bias of training.
-    assert abs(counts[0] / sum(counts) - 0.5) < 6 * 0.5 / np.sqrt(512) + 0.05
+    # Equally frequent, however long they are: within four standard deviations.
+    assert abs(counts[0] / sum(counts) - 0.5) < 4 * 0.5 / np.sqrt(512)
 
 
 def test_the_loss_falls_to_the_entropy_of_the_sentences(learnt):
-  """log 2 a sentence, over its tokens and end: log 2 / 4, / 3, / 5, / 2; mean over all four."""
+  """log 2 a sentence, over T."""
   losses = [line['loss'] for line in reproducible(learnt[1]) if line['stage'] == STAGES[0]]
-  entropy = np.log(2) * np.mean([1 / 4, 1 / 3, 1 / 5, 1 / 2])
+  entropy = np.log(2) / SETS.length
   assert len(losses) == 25
   assert losses[0] > 2 * entropy and abs(losses[-1] - entropy) < 0.05
 
@@ -242,7 +242,7 @@ def test_a_low_temperature_repeats_itself_and_a_high_one_babbles(learnt):
     assert rows.shape == (1024, 7) and not rows[:, SETS.length :].any()
     return len(np.unique(rows, axis=0))
 
-  assert distinct(1e-3) == 2  # the most likely sentence of each set
+  assert distinct(1e-6) == 2  # the most likely sentence of each set
   assert distinct(1e3) > 50
 
 

@@ -5,14 +5,16 @@ import jax.numpy as jnp
 import optax
 
 
-def maximum_likelihood(log_probs: jax.Array, inside: jax.Array) -> jax.Array:
-  """Negative log-likelihood of a sentence's tokens and its end, a mean over them.
+def maximum_likelihood(log_probs: jax.Array) -> jax.Array:
+  """Negative log-likelihood of a sentence's tokens and its end, over T, as in [seqgan].
+
+  T is the same for all sentences. A mean over each one's own tokens would have short sentences
+  learned more often than they occur.
 
   Args:
-    log_probs: of each token given those before it, [T].
-    inside: marks the tokens and the end, bool [T].
+    log_probs: of each token given those before it, [T]; 0 after the sentence's end.
   """
-  return -jnp.sum(log_probs * inside) / jnp.sum(inside)
+  return -jnp.mean(log_probs)
 
 
 def policy_gradient(log_probs: jax.Array, rewards: jax.Array) -> jax.Array:

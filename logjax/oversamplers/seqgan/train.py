@@ -122,8 +122,7 @@ def make_mle_step(model: SeqGAN) -> Callable:
     def loss(params, sentence, key):
       del key
       policy = make_policy(model.generator, params, allowed)
-      logs = log_probabilities(policy, sentence)
-      return losses.maximum_likelihood(logs, is_inside(sentence)), {}
+      return losses.maximum_likelihood(log_probabilities(policy, sentence)), {}
 
     return make_train_step(loss, model.generator_tx)(state, batch, keys)
 
