@@ -195,8 +195,12 @@ class Captured:
     def fit(state, step, take, rows, validate, settings, **options):
       self.params, self.take, self.rows, self.options = state.params, take, rows, options
 
-    def make_validate(example_metrics, examples, weights):
-      self.example_metrics, self.examples, self.weights = example_metrics, examples, weights
+    def make_validate(example_metrics):
+      self.example_metrics = example_metrics
+      return validate_on
+
+    def validate_on(examples, weights):
+      self.examples, self.weights = examples, weights
 
     monkeypatch.setattr(module, 'make_train_step', make_train_step)
     monkeypatch.setattr(module, 'make_validate', make_validate)

@@ -82,15 +82,15 @@ def run_script(losses, accuracies=None, progress=None, rows=20, importance=None,
   ('rows', 'rows_per_epoch', 'batch', 'expected'),
   [
     (1024, 0, 128, (8, 128)),
-    (1025, 0, 128, (9, 120)),  # nine even batches of 114, rounded up
-    (129, 0, 128, (2, 72)),
-    (100, 0, 128, (1, 104)),
-    (3, 0, 128, (1, 8)),
-    (1, 0, 1, (1, 8)),
+    (1025, 0, 128, (9, 114)),
+    (129, 0, 128, (2, 65)),
+    (100, 0, 128, (1, 100)),
+    (3, 0, 128, (1, 3)),
+    (3, 0, 1, (3, 1)),
     (1_000_000, 20_000, 128, (157, 128)),
-    (1_000, 20_000, 128, (8, 128)),
+    (1_000, 20_000, 128, (8, 125)),
     (1_000, 64, 128, (1, 64)),
-    (0, 0, 128, (1, 8)),
+    (0, 0, 128, (1, 1)),
   ],
 )
 def test_the_shape_of_an_epoch(rows, rows_per_epoch, batch, expected):
@@ -98,13 +98,14 @@ def test_the_shape_of_an_epoch(rows, rows_per_epoch, batch, expected):
 
 
 @given(st.integers(1, 5000), st.integers(0, 3000), st.integers(1, 300))
-def test_an_epoch_has_room_for_its_rows_and_no_batch_to_spare(rows, rows_per_epoch, batch):
-  steps, size = epoch_shape(rows, rows_per_epoch, batch)
+def test_the_batches_of_an_epoch_are_as_few_and_as_even_as_they_can_be(rows, rows_per_epoch, batch):
+  shape = epoch_shape(rows, rows_per_epoch, batch)
   wanted = min(rows, rows_per_epoch or rows)
-  assert size % 8 == 0
-  assert steps * size >= wanted
-  assert steps == -(-wanted // batch)
-  assert size < -(-wanted // steps) + 8  # evenly filled
+  assert shape[0] == -(-wanted // batch) and shape[1] <= batch
+  _, weights = draw_epoch(rows, shape, np.random.default_rng(0))
+  sizes = weights.sum(axis=1)
+  assert sizes.sum() >= wanted
+  assert sizes.min() >= 1 and sizes.max() - sizes.min() <= 1
 
 
 @given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 8), st.integers(1, 4))
@@ -125,7 +126,7 @@ def test_an_epoch_has_each_row_as_often_as_it_may_and_fills_up_without_weight(
 def test_every_epoch_draws_all_rows_in_a_new_order_with_new_keys():
   _, seen = run_script([3, 2, 1])
   for index, weights, _ in seen:
-    assert index.shape == (3, 8)
+    assert index.shape == (3, 7)
     np.testing.assert_array_equal(np.sort(index[weights == 1]), np.arange(20))
   for one, other in ((0, 1), (1, 2), (0, 2)):
     assert not np.array_equal(seen[one][0], seen[other][0])
@@ -283,7 +284,7 @@ def fit_line(devices: int, rate=0.1, epochs=12, start=0.0, progress=None, **tags
     parallel(scan_steps(make_train_step(linear_loss, tx)), devices),
     lambda index: (jnp.asarray(X[index]), jnp.asarray(Y[index])),
     len(X),
-    make_validate(linear_metrics, (X, Y), np.ones(len(X))),
+    make_validate(linear_metrics)((X, Y), np.ones(len(X))),
     settings_of(epochs=epochs),
     key=jax.random.key(1),
     devices=devices,
@@ -318,7 +319,7 @@ def test_the_best_parameters_are_not_overwritten_by_later_epochs(devices):
   """The state of an epoch is donated to the next; with a large rate the last is not the best."""
   best = fit_line(devices, rate=0.65)
   assert best.epoch < 11
-  validate = make_validate(linear_metrics, (X, Y), np.ones(len(X)))
+  validate = make_validate(linear_metrics)((X, Y), np.ones(len(X)))
   assert float(validate(best.params)['loss']) == best.metrics['valid_loss']
 
 
@@ -327,10 +328,23 @@ def test_validation_is_the_weighted_mean_over_all_examples(count):
   """513 examples are more than one block."""
   rng = np.random.default_rng(count)
   x, weights = rng.normal(size=count).astype(np.float32), rng.integers(1, 9, count)
-  validate = make_validate(lambda p, e: {'loss': p * e, 'square': e**2}, x, weights)
+  validate = make_validate(lambda p, e: {'loss': p * e, 'square': e**2})(x, weights)
   means = validate(jnp.float32(3))
   np.testing.assert_allclose(means['loss'], np.average(3 * x, weights=weights), atol=1e-5)
   np.testing.assert_allclose(means['square'], np.average(x**2, weights=weights), rtol=1e-5)
+
+
+def test_validation_on_other_examples_of_about_as_many_needs_no_other_program():
+  traced = []
+
+  def metrics(params, example):
+    traced.append(example)
+    return {'loss': params * example}
+
+  validate_on = make_validate(metrics)
+  for count in (5, 8, 7):
+    validate_on(np.ones(count, np.float32), np.ones(count))(jnp.float32(2))
+  assert len(traced) == 1
 
 
 def test_a_weight_counts_like_so_many_equal_examples():
@@ -339,8 +353,8 @@ def test_a_weight_counts_like_so_many_equal_examples():
   def metrics(params, example):
     return {'loss': jnp.sin(params * example)}
 
-  once = make_validate(metrics, x, weights)(jnp.float32(2))['loss']
-  repeated = make_validate(metrics, np.repeat(x, weights), np.ones(6))(jnp.float32(2))['loss']
+  once = make_validate(metrics)(x, weights)(jnp.float32(2))['loss']
+  repeated = make_validate(metrics)(np.repeat(x, weights), np.ones(6))(jnp.float32(2))['loss']
   np.testing.assert_allclose(once, repeated, rtol=1e-6)
 
 

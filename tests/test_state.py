@@ -56,7 +56,7 @@ def test_the_step_follows_the_plain_gradient_with_the_penalty_counted_once(progr
     losses, metrics = jax.vmap(example_loss, (None, 0, 0))(params, (x, y), keys)
     # Divided by the number of examples that are no padding, whatever they weigh.
     loss = jnp.sum(WEIGHTS * losses) / np.sum(WEIGHTS > 0)
-    return loss + penalty(params), (loss, jnp.sum(WEIGHTS * metrics['error']) / np.sum(WEIGHTS > 0))
+    return loss + penalty(params), (loss, jnp.mean(metrics['error'][WEIGHTS > 0]))
 
   gradients, (loss, error) = jax.grad(plain, has_aux=True)(start)
   state, metrics = run(programs, devices, x, y, keys)

@@ -151,7 +151,7 @@ def fit_autoencoder(
     step,
     lambda index: rows[index],
     len(rows),
-    make_validate(example_metrics, distinct, counts),
+    make_validate(example_metrics)(distinct, counts),
     settings,
     key=fit_key,
     devices=devices,

@@ -48,7 +48,7 @@ class Classifier(nn.Module):
 
 
 class FeatureRows(NamedTuple):
-  """FeatureRows by their distinct features, since most lines repeat.
+  """Rows by their distinct features, since most lines repeat.
 
   Attributes:
     table: distinct features [U, S, C].
@@ -122,7 +122,7 @@ class GRUTrainer:
     )
     self.step = make_train_step(example_loss, self._tx)
     self._step = parallel(scan_steps(self.step), self._devices)
-    self._metrics = lambda params, example: _measure(*logits_of(params, example))
+    self._validate = make_validate(lambda params, example: _measure(*logits_of(params, example)))
     self._score = make_apply(lambda params, example: nn.softmax(logits_of(params, example)[0])[1])
 
   def init(self, shape: tuple[int, int], key: jax.Array) -> Any:
@@ -162,7 +162,7 @@ class GRUTrainer:
       self._step,
       lambda index: _examples(train, index),
       len(train.index),
-      make_validate(self._metrics, examples, weights),
+      self._validate(examples, weights),
       self._settings,
       key=fit_key,
       devices=self._devices,

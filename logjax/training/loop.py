@@ -88,12 +88,11 @@ def epoch_shape(rows: int, rows_per_epoch: int, batch: int) -> tuple[int, int]:
   """Returns the steps S and the batch B of an epoch.
 
   An epoch has `rows_per_epoch` rows (0 = all), or all where there are fewer, in as few steps as
-  batches of `batch` allow, evenly filled; B is rounded up to a multiple of 8, which up to 8
-  devices divide or nearly so.
+  batches of `batch` allow, of the same size to within a row.
   """
   rows = min(rows, rows_per_epoch) if rows_per_epoch else rows
   steps = max(1, -(-rows // batch))
-  return steps, -(-max(1, -(-rows // steps)) // 8) * 8
+  return steps, max(1, -(-rows // steps))
 
 
 def draw_epoch(
@@ -103,14 +102,15 @@ def draw_epoch(
 
   Returns:
     Indices [S, B] and weights [S, B]. Where there are fewer copies of rows than places, the last
-    places repeat row 0 with weight 0.
+    places of the last steps have row 0 with weight 0.
   """
-  places = shape[0] * shape[1]
+  steps, places = shape[0], shape[0] * shape[1]
   drawn = generator.permutation(rows * copies)[:places] % rows
   index = np.zeros(places, np.int64)
   index[: len(drawn)] = drawn
   weights = (np.arange(places) < len(drawn)).astype(np.float32)
-  return index.reshape(shape), weights.reshape(shape)
+  # One row for every step in turn, so that none is left without.
+  return index.reshape(-1, steps).T, weights.reshape(-1, steps).T
 
 
 def fit(
@@ -253,22 +253,33 @@ def _better(new: dict[str, float], old: dict[str, float], monitor: str) -> bool:
   return new['valid_loss'] < old['valid_loss']
 
 
-def make_validate(example_metrics: Callable, examples: Any, weights: np.ndarray) -> Callable:
-  """Makes `params -> weighted means of example_metrics(params, example)` over fixed examples.
+def make_validate(example_metrics: Callable) -> Callable:
+  """Makes `(examples, weights [N]) -> (params -> weighted means of their metrics)`.
+
+  N is filled up to a power of two, or to whole blocks, so that other examples of about as many
+  rows need no other program.
 
   Args:
-    example_metrics: `(params, example) -> dict of scalars` for ONE example, dropout off.
-    examples: tree of arrays [N, ...], best distinct ones.
-    weights: how often each occurs, [N].
+    example_metrics: `(params, example) -> dict of scalars` for ONE example, dropout off. Examples
+      are a tree of arrays [N, ...], best distinct ones; weights are how often each occurs.
   """
-  examples, weights = jax.device_put((examples, weights.astype(np.float32)))
 
   @jax.jit
   def means(params: Any, examples: Any, weights: jax.Array) -> dict[str, jax.Array]:
     metrics = lax.map(lambda e: example_metrics(params, e), examples, batch_size=_BLOCK)
     return jax.tree.map(lambda m: jnp.sum(m * weights) / jnp.sum(weights), metrics)
 
-  return lambda params: means(params, examples, weights)
+  def validate_on(examples: Any, weights: np.ndarray) -> Callable:
+    count = len(weights)
+    whole = 1 << (count - 1).bit_length() if count <= _BLOCK else -(-count // _BLOCK) * _BLOCK
+    missing = whole - count
+    # Filled up with a real one: its metrics are finite.
+    examples = jax.tree.map(lambda x: np.concatenate([x, np.repeat(x[:1], missing, 0)]), examples)
+    weights = np.pad(weights.astype(np.float32), (0, missing))
+    examples, weights = jax.device_put((examples, weights))
+    return lambda params: means(params, examples, weights)
+
+  return validate_on
 
 
 def make_apply(function: Callable) -> Callable:

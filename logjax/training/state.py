@@ -54,11 +54,12 @@ def make_train_step(
 
   Returns:
     A step for `parallel`. Its batch is a pair of the examples [B, ...] and their weights [B];
-    weight 0 marks padding, whose loss may even be infinite. Loss and metrics are sums of what is
-    weighted over the batches of all devices, divided by the number of examples there, padding not
-    counted: means where weights are 1. Divided by the sum of weights instead, a batch without an
-    example of large weight would pull as much as one with it. `gradient_norm` is the global norm
-    of the gradient as the optimiser is given it, before anything is clipped.
+    weight 0 marks padding, best a copy of an example: its loss may be infinite, but not the
+    gradient of it. The loss is the weighted sum over the batches of all devices, divided by the
+    number of examples there, padding not counted: a mean where weights are 1. Divided by the sum of
+    weights instead, a batch without an example of large weight would pull as much as one with it.
+    Metrics are means over the examples, whatever they weigh. `gradient_norm` is the global norm of
+    the gradient as the optimiser is given it, before anything is clipped.
   """
 
   def step(state: TrainState, batch: tuple[Any, jax.Array], keys: jax.Array):
@@ -67,11 +68,9 @@ def make_train_step(
 
     def share_of_loss(params):
       losses, metrics = jax.vmap(example_loss, (None, 0, 0))(params, examples, keys)
-      metrics = {'loss': losses, **metrics}
+      metrics = {'loss': weights * losses, **metrics}
       # Chosen, not only multiplied: padding may have an infinite loss, and 0 * inf is not 0.
-      metrics = jax.tree.map(
-        lambda m: jnp.sum(jnp.where(weights > 0, weights * m, 0.0)) / total, metrics
-      )
+      metrics = jax.tree.map(lambda m: jnp.sum(jnp.where(weights > 0, m, 0.0)) / total, metrics)
       return metrics['loss'] + penalty(params) / devices_of_step(), metrics
 
     gradients, metrics = jax.grad(share_of_loss, has_aux=True)(state.params)
