@@ -50,6 +50,12 @@ def test_a_vote_takes_the_token_of_most_at_each_position():
   assert as_set(made) == {(1, 2, 3, 4)}
 
 
+def test_more_voters_than_a_byte_counts_are_counted():
+  """All 201 rows vote; at the first position 198 of them agree."""
+  rows = np.array([[5 if i > 2 else 6 + i, 10 + i] for i in range(201)], np.int32)
+  assert set(smoten_rows(rows, 500, neighbours=200, seed=0)[:, 0]) == {5}
+
+
 def test_of_a_tie_a_row_keeps_its_own_token_and_never_gets_padding_for_it():
   rows = np.array([[5, 6, 0], [7, 8, 9]], np.int32)
   assert as_set(smoten_rows(rows, 50, neighbours=5, seed=0)) == {(5, 6, 0), (7, 8, 9)}

@@ -170,7 +170,7 @@ def smoten_rows(rows: np.ndarray, count: int, *, neighbours: int, seed: int) -> 
   voters = NearestNeighbors(n_neighbors=min(neighbours + 1, len(rows)), metric='hamming')
   # First the row itself: no other is at distance 0.
   near = rows[voters.fit(rows).kneighbors(rows, return_distance=False)]  # [n, voters, T]
-  votes = sum((near == near[:, i : i + 1]).astype(np.int8) for i in range(near.shape[1]))
+  votes = sum((near == near[:, i : i + 1]).astype(np.int32) for i in range(near.shape[1]))
   winner = votes.argmax(axis=1)[:, None]
   voted = until_padding(np.take_along_axis(near, winner, axis=1)[:, 0])
   return voted[np.random.default_rng(seed).integers(len(voted), size=count)]

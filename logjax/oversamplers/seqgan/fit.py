@@ -236,10 +236,10 @@ def _adversarial_round(
   def play(state: train.SeqGANState, key: jax.Array):
     given, steps = [], []
     for g in range(settings.g_steps):
-      step_key = jax.random.fold_in(key, g)
+      step_key, rows_key = jax.random.split(jax.random.fold_in(key, g))
       given.append({'keys': jax.random.split(step_key, shape)})
       if method == 'textgan':  # the other generators need no real rows
-        given[g]['examples'] = real_batch(sets, settings.batch, step_key)
+        given[g]['examples'] = real_batch(sets, settings.batch, rows_key)
       batch = divide((given[g].get('examples'), given[g]['keys']), devices, axis=1)
       state, metrics = generator_step(state, *batch)
       steps.append(metrics)
