@@ -255,8 +255,8 @@ def autoencoder() -> ConfigDict:
   autoencoder.layers = (400, 200, 200)
   # Dropout "probability" after each hidden layer. [paper]
   autoencoder.dropout = 0.8
-  # Whether that is the share that is 'drop'ped ([keras]) or 'keep'pt. A8; 'auto': keep when
-  # honest, drop in the paper's protocol.
+  # Whether that share is dropped ('drop', [keras]) or kept ('keep'). A8; 'auto': keep when honest,
+  # drop in the paper's protocol.
   autoencoder.dropout_means = 'auto'
   # Weight of the L1 norm on the first layer. A9; None: 1e-5 when honest, in the paper's protocol
   # 0.01, [keras] l1().
@@ -295,7 +295,7 @@ def gru() -> ConfigDict:
   gru.reset_after = False
   # Dropout "probability" before the softmax layer. [paper]
   gru.dropout = 0.8
-  # Whether that is the share that is 'drop'ped ([keras]) or 'keep'pt. A8; 'auto' as above.
+  # Whether that share is dropped ('drop', [keras]) or kept ('keep'). A8; 'auto' as above.
   gru.dropout_means = 'auto'
   # Adam learning rate. [keras]
   gru.learning_rate = 1e-3

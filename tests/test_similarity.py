@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from logjax import similarity as module
 from logjax.corpora.text import PAD
 from logjax.errors import LogjaxError
-from logjax.oversamplers import similarity as module
-from logjax.oversamplers.similarity import SIMILARITIES, nearest, remove_similar
+from logjax.similarity import SIMILARITIES, nearest, remove_similar
 
 
 def rows(*lists, length=4):

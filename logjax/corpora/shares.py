@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+_TABLES = ('frame', 'rejected')  # of Parsed; its other fields are ready for JSON
+
 
 class Parsed(NamedTuple):
   """What was found in some blocks of lines.
@@ -41,11 +43,11 @@ def join_shares(mine: Parsed, gather: Callable[[bytes], list[bytes]]) -> Parsed:
   begin = np.zeros(len(mine.files), np.int64)
   notes = Counter[str]()
   for number, share in enumerate(shares):
-    placed = [_placed(table, begin) for table in share[:2]]
+    placed = {name: _placed(getattr(share, name), begin) for name in _TABLES}
     begin = begin + share.lines
     # A share may have nothing of a file that is not empty.
     notes.update({n: c for n, c in share.notes.items() if n != 'empty_files' or number == 0})
-    shares[number] = share._replace(frame=placed[0], rejected=placed[1])
+    shares[number] = share._replace(**placed)
   return Parsed(
     frame=_in_order([share.frame for share in shares]),
     rejected=_in_order([share.rejected for share in shares]),
@@ -67,11 +69,9 @@ def _placed(table: pl.DataFrame, begin: np.ndarray) -> pl.DataFrame:
 
 
 def _packed(parsed: Parsed) -> bytes:
-  head = json.dumps(parsed[2:]).encode()
-  tables = [io.BytesIO(), io.BytesIO()]
-  for table, file in zip(parsed[:2], tables, strict=True):
-    table.write_ipc(file, compression='lz4')
-  parts = [head, *(file.getvalue() for file in tables)]
+  fields = parsed._asdict()
+  files = [fields.pop(name).write_ipc(None, compression='lz4') for name in _TABLES]
+  parts = [json.dumps(fields).encode(), *(file.getvalue() for file in files)]
   return b''.join(len(part).to_bytes(8, 'big') + part for part in parts)
 
 
@@ -81,5 +81,6 @@ def _unpacked(data: bytes) -> Parsed:
     size = int.from_bytes(data[:8], 'big')
     parts.append(data[8 : 8 + size])
     data = data[8 + size :]
-  head, *tables = parts
-  return Parsed(*(pl.read_ipc(io.BytesIO(table)) for table in tables), *json.loads(head))
+  head, *files = parts
+  tables = (pl.read_ipc(io.BytesIO(file)) for file in files)
+  return Parsed(**dict(zip(_TABLES, tables, strict=True)), **json.loads(head))

@@ -17,9 +17,8 @@ from sklearn.linear_model import LogisticRegression
 
 from logjax.corpora.text import SPECIAL_TOKENS, Vocabulary
 from logjax.errors import LogjaxError
-from logjax.oversamplers.similarity import nearest
-
-THRESHOLD = 0.5  # of every rival: none is tuned on validation rows
+from logjax.evaluation.metrics import THRESHOLD
+from logjax.similarity import nearest
 
 _BATCH = 100_000  # texts scored at once: bounds the memory of the feature matrix
 _MOST_SETS = 50_000  # word sets of train that others are compared with: bounds the time
@@ -133,7 +132,7 @@ def nearest_neighbour(train: Strings, abnormal: Bools, test: Strings) -> np.ndar
   new = new.with_columns(share=known['share'].gather(index), similarity=similarity)
 
   found = texts.join(pl.concat([known, new]), on='words')
-  score = 0.5 + pl.col('similarity') * (pl.col('share') - 0.5)
+  score = THRESHOLD + pl.col('similarity') * (pl.col('share') - THRESHOLD)
   return _scores(test, found.select('text', score=score)).to_numpy()
 
 

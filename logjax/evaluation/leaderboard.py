@@ -87,7 +87,7 @@ def _table(protocol: str, abnormal_train: int, cells: list[Cell], draws: int) ->
         'losses': [],
         'rivals': {},
         **compared,
-        **_of_cells([cell for cell in cells if cell[1:3] == method[1:]]),
+        **_of_cells([cell for cell in cells if cell.method == method]),
       }
     )
   entries.sort(key=_place)

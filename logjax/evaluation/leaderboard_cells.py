@@ -14,10 +14,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from logjax.detectors.baselines import THRESHOLD
 from logjax.errors import LogjaxError
 from logjax.evaluation.intervals import FEWEST_TEXTS, widening
+from logjax.evaluation.metrics import THRESHOLD
 from logjax.evaluation.resampling import metrics_of_rows, resampled_metrics
+
+
+class Method(NamedTuple):
+  """What is compared: a detector with an oversampler, or a rival, which has none."""
+
+  kind: str
+  detector: str
+  oversampler: str | None
 
 
 class Cell(NamedTuple):
@@ -33,7 +41,7 @@ class Cell(NamedTuple):
     abnormal: bool [N].
     scores: [R, N], higher is more abnormal.
     thresholds: [R].
-    rivals: name -> scores [N], abnormal from `baselines.THRESHOLD` on.
+    rivals: name -> scores [N], abnormal from `metrics.THRESHOLD` on.
     group: int64 [N], the id of each row's masked text, the same in all cells.
     leaks: of the run, names in `splits.LEAKS`.
     trained_abnormal: how many real abnormal rows it was trained on.
@@ -57,13 +65,15 @@ class Cell(NamedTuple):
   seconds: float
   quality: Mapping[str, Any] | None
 
+  @property
+  def key(self) -> tuple[str, str, str, int, int]:
+    """Which cell it is: no two of a comparison have the same."""
+    return self.protocol, self.detector, self.oversampler, self.seed, self.abnormal_train
 
-class Method(NamedTuple):
-  """What is compared: a detector with an oversampler, or a rival, which has none."""
-
-  kind: str
-  detector: str
-  oversampler: str | None
+  @property
+  def method(self) -> Method:
+    """What it measures, beside its rivals."""
+    return Method('detector', self.detector, self.oversampler)
 
 
 class Rows(NamedTuple):
@@ -129,8 +139,7 @@ def check_cells(cells: Sequence[Cell]) -> None:
     LogjaxError: for cells with the same seed whose real test rows differ where they must not: a
       line with two labels, or, with the same protocol and number, other rows or other texts.
   """
-  names = [cell[:5] for cell in cells]
-  if len(set(names)) < len(names):
+  if len({cell.key for cell in cells}) < len(cells):
     raise ValueError('two cells have the same protocol, detector, oversampler, seed and number')
   tested: dict[tuple, Rows] = {}
   labels: dict[int, np.ndarray] = {}  # of the lines of each seed's log, -1 where not seen yet
@@ -176,10 +185,9 @@ def _scored(cells: Iterable[Cell]) -> dict[_Key, _Scored]:
   of the cell without oversampling are taken where there is one.
   """
   scored = {}
-  for cell in sorted(cells, key=lambda cell: (cell.oversampler != 'none', cell[:5])):
+  for cell in sorted(cells, key=lambda cell: (cell.oversampler != 'none', cell.key)):
     rows = Rows(cell.origin, cell.abnormal, cell.group)
-    method = Method('detector', cell.detector, cell.oversampler)
-    scored[method, cell.seed] = _Scored(rows, np.atleast_2d(cell.scores), cell.thresholds)
+    scored[cell.method, cell.seed] = _Scored(rows, np.atleast_2d(cell.scores), cell.thresholds)
     for name, scores in cell.rivals.items():
       of_rival = _Scored(rows, np.atleast_2d(scores), np.array([THRESHOLD]))
       scored.setdefault((Method('rival', name, None), cell.seed), of_rival)

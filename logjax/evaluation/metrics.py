@@ -17,6 +17,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from logjax.errors import LogjaxError
 
+THRESHOLD = 0.5  # of every simple rival: none is tuned on validation rows
+
 _COUNTS = frozenset({'rows', 'abnormal_rows', 'synthetic_rows'})
 
 

@@ -27,6 +27,7 @@ STAGES = {
   'generator_mle': 'Generator, maximum likelihood',
   'discriminator_pretrain': 'Discriminator, pretraining',
   'adversarial': 'Generator against discriminator',
+  'autoencoder_smote': 'Autoencoder of SMOTE',
   'autoencoder_normal': 'Autoencoder of normal rows',
   'autoencoder_abnormal': 'Autoencoder of abnormal rows',
   'gru': 'GRU classifier',
@@ -101,8 +102,8 @@ def _result_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
   unseen = results.get('test_unseen')
   if unseen:
     note = (
-      f'only the {count(unseen.get("rows"))} test rows whose masked text is not in train, '
-      f'{count(unseen.get("abnormal_rows"))} of them abnormal'
+      f'only the {count(unseen.get("rows"))} real test rows whose masked text no real training row '
+      f'has, {count(unseen.get("abnormal_rows"))} of them abnormal'
     )
     rows.append({'name': 'Detector, unseen texts', 'note': note, 'metrics': unseen})
   for row in _paper(results)[0]:

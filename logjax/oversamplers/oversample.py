@@ -19,8 +19,8 @@ from logjax.oversamplers.seqgan.fit import METHODS, fit_generators
 from logjax.oversamplers.seqgan.generators import Generators, make_generate
 from logjax.oversamplers.seqgan.kept import kept
 from logjax.oversamplers.seqgan.sets import make_sets, split_into_sets
-from logjax.oversamplers.similarity import remove_similar
 from logjax.oversamplers.smote import Codes, distinct_rows, fit_codes, smote_rows, smoten_rows
+from logjax.similarity import remove_similar
 from logjax.training.progress import Progress
 
 MAKE_NO_ROWS = ('none', 'class_weights')  # the second weighs the classes in the detector's loss
@@ -160,24 +160,24 @@ def draw_rows(
   drawn = rows[:0]
   for total in (count, max(count, int(settings.max_draws * count))):
     drawn = _draw(generate, drawn, total, key)
-    kept = remove_similar(
+    found = remove_similar(
       drawn, rows, similarity=settings.similarity, jaccard=settings.jaccard, masked=masked
     )
-    if kept.keep.sum() >= count:
+    if found.keep.sum() >= count:
       break
-  if kept.empty == len(drawn):
+  if found.empty == len(drawn):
     raise LogjaxError(
       f'all {len(drawn):,} generated rows are empty: {_empty_advice(settings.name)}'
     )
-  made = drawn[kept.keep][:count]
+  made = drawn[found.keep][:count]
   removed = {
-    'equal_to_train': kept.equal_to_train,
-    'equal_to_each_other': kept.equal_to_each_other,
-    'empty': kept.empty,
+    'equal_to_train': found.equal_to_train,
+    'equal_to_each_other': found.equal_to_each_other,
+    'empty': found.empty,
   }
   repeated = drawn[:0]
   if settings.on_shortage == 'repeat' and len(made) < count:
-    again = drawn[~kept.keep & (drawn != PAD).any(axis=1)]
+    again = drawn[~found.keep & (drawn != PAD).any(axis=1)]
     again = again if len(again) else made
     repeated = again[np.arange(count - len(made)) % len(again)]
   summary = _summary(settings.name, count, drawn, rows, masked, len(made), removed, len(repeated))
@@ -251,7 +251,7 @@ def _summary(
   drawn: np.ndarray,
   rows: np.ndarray,
   masked: Callable[[np.ndarray], pl.Series],
-  kept: int = 0,
+  made: int = 0,
   removed: dict[str, int] | None = None,
   repeated: int = 0,
 ) -> dict[str, Any]:
@@ -260,7 +260,7 @@ def _summary(
     'name': name,
     'requested': count,
     'generated': len(drawn),
-    'kept': kept,
+    'kept': made,
     'removed': removed or {},
     'repeated': repeated,
     'distinct_share': None,

@@ -1,0 +1,77 @@
+"""The parts of logjax import each other in one direction only."""
+
+import ast
+import graphlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / 'logjax'
+
+
+def imported(source: str) -> Iterator[str]:
+  """Yields the modules that a source imports, wherever in it, by their full names.
+
+  Of `from a import b` it is `a.b`: `b` may be a module.
+  """
+  for node in ast.walk(ast.parse(source)):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      assert node.module and not node.level, 'imports are absolute'
+      yield from (f'{node.module}.{alias.name}' for alias in node.names)
+
+
+def graph(sources: Iterable[tuple[Path, str]]) -> dict[str, set[str]]:
+  """Part -> the others that it imports; a part is a sub-package or a module beside them.
+
+  Modules are parts too, or two packages could import each other through one.
+
+  Args:
+    sources: of modules, with their paths inside the package.
+  """
+  needs = defaultdict(set)
+  for path, source in sources:
+    own = path.parts[0].removesuffix('.py')
+    for name in imported(source):
+      package, _, rest = name.partition('.')
+      part = rest.partition('.')[0]
+      if package == 'logjax' and part not in ('', own):
+        needs[own].add(part)
+  return dict(needs)
+
+
+def order(needs: dict[str, set[str]]) -> list[str]:
+  """The parts, each after those that it imports; a CycleError where there is no such order."""
+  return list(graphlib.TopologicalSorter(needs).static_order())
+
+
+def test_no_part_is_imported_by_what_it_imports():
+  paths = sorted(PACKAGE.rglob('*.py'))
+  needs = graph((path.relative_to(PACKAGE), path.read_text()) for path in paths)
+  found = order(needs)
+  assert {path.name for path in PACKAGE.iterdir() if (path / '__init__.py').exists()} <= set(found)
+  assert 'evaluation' in needs['detectors'] and 'detectors' in needs['oversamplers']
+
+
+@pytest.mark.parametrize(
+  'back',
+  [
+    'from logjax.detectors.baselines import THRESHOLD',
+    'from logjax.detectors import baselines',
+    'from logjax import detectors',
+    'import logjax.detectors.baselines as rivals',
+    'def f():\n  from logjax.detectors import gru',
+    'from logjax.beside import x',
+  ],
+)
+def test_a_cycle_would_be_found(back):
+  sources = [
+    (Path('detectors/gru.py'), 'from logjax.evaluation.metrics import checked'),
+    (Path('beside.py'), 'from logjax.detectors import gru'),
+  ]
+  assert order(graph(sources))[0] == 'evaluation'
+  with pytest.raises(graphlib.CycleError):
+    order(graph([*sources, (Path('evaluation/metrics.py'), back)]))
