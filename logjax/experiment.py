@@ -116,10 +116,13 @@ def evaluate(run: Run) -> dict:
 
 
 def generate(run: Run, count: int) -> pl.Series:
-  """Restores the generators and returns `count` generated lines as text; needs no log.
+  """Restores the generators and returns `count` generated lines as text.
+
+  It needs no log, except with the oversampler 'random', which has no generators: it reads the log
+  again and repeats abnormal lines of it.
 
   Raises:
-    LogjaxError: when the workdir holds no trained generators.
+    LogjaxError: when the workdir holds no trained generators, and as `read` does.
   """
   key = jax.random.fold_in(run.keys['sampling'], 1)
   if run.config.oversampler.name == 'random':

@@ -21,10 +21,14 @@ _PHASES = (*STAGES, 'autoencoder_smote')
 
 
 def oversampler_rows(run: Run, prepared: Prepared) -> np.ndarray:
-  """Indices of the abnormal rows that the oversampler may learn from, oldest first."""
+  """Indices of the abnormal rows that the oversampler may learn from, oldest first.
+
+  Rows of one time, and all where a file has no times, are in the order of the corpus.
+  """
   abnormal = prepared.examples.abnormal
   known = np.concatenate(prepared.split) if knows_all(run.leaks) else prepared.split.train
-  return np.sort(known[abnormal[known]])
+  rows = np.sort(known[abnormal[known]])
+  return rows if prepared.time is None else rows[np.argsort(prepared.time[rows], kind='stable')]
 
 
 def make_generated(run: Run, prepared: Prepared, origin: str, folder: Path) -> None:

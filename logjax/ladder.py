@@ -4,7 +4,9 @@ One corpus is run with all seven leaks, then with one less at a time in the orde
 none is left. Nothing else changes but what a leak brings with it: generated rows balance the whole
 log and not only the training rows (synthetic_in_test), each repetition draws its own training and
 validation rows (oversampler_sees_test), the classifier sees one autoencoder's output and not both
-(label_routed_encoder). Beside each step stands its control, the same run with the labels given to
+(label_routed_encoder). The last step takes random_split away and lets equal texts back on both
+sides, which a split in order of time cannot keep apart; `honest_unseen` is that run on the other
+test rows alone. Beside each step stands its control, the same run with the labels given to
 other lines at random: it has nothing to learn, so what it scores above chance is what the leaks are
 worth alone.
 """
@@ -15,11 +17,10 @@ from typing import Any
 import ml_collections
 
 from logjax.corpora.splits import LEAKS
-from logjax.detectors.baselines import THRESHOLD
 from logjax.errors import LogjaxError
 from logjax.evaluation.intervals import chance_intervals, interval_of
 from logjax.evaluation.ladder_report import markdown, write_ladder
-from logjax.evaluation.metrics import evaluate_scores
+from logjax.evaluation.metrics import THRESHOLD, evaluate_scores
 from logjax.part import Part, about_parts, claimed, do_part
 from logjax.scores import TestScores
 from logjax.settings import resolve
@@ -121,7 +122,7 @@ def _row(name: str, leaks: frozenset[str], part: Part, control: Part, draws: int
 
 
 def _unseen(part: Part, control: Part, draws: int) -> dict[str, Any]:
-  """The last step: the honest run on those test rows alone whose text no training row has."""
+  """The last step: the honest run on those test rows alone whose text no real training row has."""
   rows = ~part.scores.seen
   abnormal = int(part.scores.abnormal[rows].sum())
   missing = [

@@ -15,14 +15,16 @@ from logjax.corpora.examples import Examples, Prepared, masked_rows
 from logjax.corpora.source import Corpus, log_digest
 from logjax.corpora.splits import Split, knows_all
 from logjax.detectors.autoencoder_gru import Detector
-from logjax.detectors.baselines import THRESHOLD, baseline_scores
+from logjax.detectors.baselines import baseline_scores
 from logjax.evaluation.metrics import (
+  THRESHOLD,
   average,
   evaluate_scores,
   natural_precision,
 )
 from logjax.evaluation.quality import quality
 from logjax.oversamplers.oversample import Oversampled
+from logjax.training.parallel import choose_devices
 
 _VERSIONS = (
   'jax',
@@ -60,9 +62,10 @@ def test_results(
 ) -> dict[str, Any]:
   """The test numbers: `test` to `repetitions` of results.json.
 
-  `test_unseen` is on the test rows whose masked text no training row has, `test_real` on those
-  that were not generated. `natural_precision` is that of `test`, re-weighted to the share of
-  abnormal rows in the log; None where the test has no generated rows.
+  `test_real` is on the test rows that were not generated, and `test_unseen` on those of them whose
+  masked text no real training row has: the same rows for every oversampler. `natural_precision` is
+  the mean over repetitions of the precision in `test`, each re-weighted to the share of abnormal
+  rows in the log; None where the test has no generated rows.
 
   Args:
     config: of the run, resolved.
@@ -85,15 +88,16 @@ def test_results(
     return average([measured[r] for r in chosen])[0]
 
   everything = each(np.ones(len(test), bool))
+  share = float(rows.prepared.examples.abnormal.mean())
   test_mean, std = average([everything[r] for r in chosen])
   return {
     'test': {'rows': len(test), 'synthetic_rows': int((~real).sum()), **test_mean},
     'test_std': std,
-    'test_unseen': mean(~seen_texts(rows)),
+    'test_unseen': mean(real & ~seen_texts(rows)),
     'test_real': mean(real),
     'natural_precision': None
     if real.all()
-    else natural_precision(test_mean, float(rows.prepared.examples.abnormal.mean())),
+    else average([natural_precision(everything[r], share) for r in chosen])[0],
     'repetitions': [
       {**metrics, **_training(fitted)}
       for metrics, fitted in zip(everything, detector.fitted, strict=True)
@@ -154,26 +158,33 @@ def make_results(
       for name, score in rivals.items()
     },
     'seen_text_share': float(seen_texts(rows).mean()),
+    'unseen_text_generated_share': _generated_share(rows),
     'versions': {name: importlib.metadata.version(name) for name in _VERSIONS},
-    'device': f'{jax.device_count()} x {jax.devices()[0].device_kind}, '
+    'device': f'{choose_devices(config.devices)} x {jax.devices()[0].device_kind}, '
     f'{platform.machine()}, Python {platform.python_version()}',
     'git_commit': git_commit(),
   }
 
 
 def git_commit() -> str | None:
-  """The commit of this checkout, with '+changes' when files differ from it; None outside of one."""
+  """The commit of this checkout, with '+changes' when files differ from it; None outside of one.
+
+  Another repository that logjax is installed in is not its checkout.
+  """
+  file = Path(__file__)
   try:
-    answer = subprocess.run(
-      ['git', 'describe', '--always', '--abbrev=12', '--dirty=+changes', '--exclude=*'],
-      cwd=Path(__file__).parent,
-      capture_output=True,
-      text=True,
-      timeout=10,
-      check=True,
-    )
+    if _git(file.parent, 'ls-files', '--full-name', file.name) != f'logjax/{file.name}':
+      return None
+    options = ('--always', '--abbrev=12', '--dirty=+changes', '--exclude=*')
+    return _git(file.parent, 'describe', *options)
   except (OSError, subprocess.SubprocessError):
     return None
+
+
+def _git(folder: Path, *args: str) -> str:
+  answer = subprocess.run(
+    ['git', *args], cwd=folder, capture_output=True, text=True, timeout=10, check=True
+  )
   return answer.stdout.strip()
 
 
@@ -206,9 +217,20 @@ def _counts(rows: Rows, side: np.ndarray) -> dict[str, int]:
 
 
 def seen_texts(rows: Rows) -> np.ndarray:
-  """Which test rows have a masked text that a training row has, bool [N]."""
-  group = rows.examples.group
-  return np.isin(group[rows.split.test], group[rows.split.train])
+  """Which test rows have a masked text that a real training row has, bool [N].
+
+  Generated rows do not count, or every oversampler would have other unseen rows.
+  """
+  group, train = rows.examples.group, rows.split.train
+  return np.isin(group[rows.split.test], group[train[rows.examples.origin[train] >= 0]])
+
+
+def _generated_share(rows: Rows) -> float | None:
+  """The share of the rows of `test_unseen` whose text generated training rows have, or None."""
+  group, origin, (train, _, test) = rows.examples.group, rows.examples.origin, rows.split
+  unseen = test[~seen_texts(rows) & (origin[test] >= 0)]
+  generated = np.isin(group[unseen], group[train[origin[train] < 0]])
+  return float(generated.mean()) if len(unseen) else None
 
 
 def _masked(rows: Rows, index: np.ndarray) -> pl.Series:

@@ -17,7 +17,7 @@ class TestScores(NamedTuple):
     origin: line of the corpus, -1 for a generated row, int64 [N].
     abnormal: the truth, bool [N].
     group: id of the masked text, int64 [N].
-    seen: whether a training row has the same masked text, bool [N].
+    seen: whether a real training row has the same masked text, bool [N].
     scores: of the detector's repetitions, float32 [R, N].
     thresholds: from which a row is called abnormal, float64 [R].
     rivals: scores of every simple rival, each float64 [N].

@@ -37,8 +37,8 @@ CHOICES = {
   'detector.gru.dropout_means': ('auto', 'drop', 'keep'),
   'detector.gru.monitor': ('loss', 'accuracy'),
 }
-# What 'auto' (or None) means: in the paper's protocol its literal reading, when honest one that
-# lets the detector learn (docs/paper.md has the measurements).
+# What 'auto' (or None) means: in the paper's protocol the reading nearest to its words, when honest
+# one that lets the detector learn (docs/paper.md has the exceptions and the measurements).
 AUTO = {
   'text.numbers': ('keep', 'mask'),
   'detector.threshold': ('half', 'valid_f1'),
@@ -192,6 +192,7 @@ def check_values(config: ml_collections.ConfigDict) -> None:
     # The ends of an interval would be single draws.
     ('at least 100', ('ladder.draws', 'compare.draws'), lambda value: value >= 100),
     ('at least 1', ('oversampler.sets', 'oversampler.count'), lambda v: v is None or v >= 1),
+    ('at least 0', ('detector.autoencoder.l1',), lambda v: v is None or v >= 0),
     ('whole numbers, each at least 1', SIZES, _are_sizes),
   )
   for meaning, names, holds in ranges:

@@ -97,6 +97,12 @@ def test_the_intervals_of_the_control_are_drawn_as_long_as_they_are():
   assert chance / own == pytest.approx((0.52 - 0.48) / (0.64 - 0.58), rel=1e-3)
 
 
+def test_the_order_of_time_is_told_to_let_equal_texts_back(tmp_path):
+  page = read(write_ladder(tmp_path, {'steps': ladder_steps()}))
+  told = 'train holds lines from after test (in order of time equal texts are on both sides again)'
+  assert page.count(told) == 1
+
+
 def test_real_rows_stand_beside_all_only_where_some_are_generated(tmp_path):
   page = read(write_ladder(tmp_path, {'steps': ladder_steps()}))
   assert page.count('real rows only') == 1

@@ -12,6 +12,7 @@ from measurements import reproducible
 from logjax import experiment
 from logjax.corpora.splits import LEAKS
 from logjax.errors import LogjaxError
+from logjax.generated import oversampler_rows
 from logjax.settings import resolve
 from logjax.stages import open_run
 
@@ -35,6 +36,7 @@ RESULTS = {
   'baselines': {'tfidf_lr': METRICS},
   'warnings': list,
   'seen_text_share': float,
+  'unseen_text_generated_share': float | None,
   'seconds': dict.fromkeys(('read', 'oversampler', 'detector', 'test'), float),
   'versions': dict.fromkeys(('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy'), str),
   'device': str,
@@ -243,6 +245,33 @@ def test_a_random_oversampler_generates_real_lines_and_none_has_nothing_to_resto
   with pytest.raises(LogjaxError, match='no trained generators in') as raised:
     experiment.generate(runs.open(tmp_path / 'none', oversampler__name='none'), 7)
   assert '\n' not in str(raised.value)
+
+
+@pytest.mark.parametrize('leaks', ['none', 'oversampler_sees_test', 'random_split'])
+def test_the_oversampler_learns_from_the_oldest_first_whatever_the_order_of_files(
+  runs, tmp_path, leaks
+):
+  simulated = load(runs.finished('bgl') / 'results.json')['corpus']['path'][0]
+  lines = Path(simulated).read_text().splitlines(keepends=True)
+  (tmp_path / 'newer.log').write_text(''.join(lines[300:]))
+  (tmp_path / 'older.log').write_text(''.join(reversed(lines[:300])))
+  paths = f'{tmp_path}/newer.log,{tmp_path}/older.log'
+  run = runs.open(tmp_path / 'workdir', data__path=paths, leaks=leaks)
+  corpus, prepared = experiment.read(run)
+  rows = oversampler_rows(run, prepared)
+  assert prepared.examples.abnormal[rows].all() and len(np.unique(rows)) == len(rows)
+  times = corpus.logs.frame['time'].gather(rows)
+  assert times.is_sorted() and not np.array_equal(rows, np.sort(rows))
+
+
+def test_without_times_the_oversampler_learns_in_the_order_of_the_lines(runs, tmp_path):
+  lines = ['bad one', 'good', 'bad two', 'good', 'bad three', 'good'] * 5
+  (tmp_path / 'mine.log').write_text('\n'.join(lines))
+  pattern = '(?<label>bad|good)(?<message>.*)'
+  fields = {'data__corpus': 'own', 'data__pattern': pattern, 'data__normal_label': 'good'}
+  run = runs.open(tmp_path / 'workdir', data__path=f'{tmp_path}/mine.log', **fields)
+  _, prepared = experiment.read(run)
+  assert oversampler_rows(run, prepared).tolist() == list(range(0, 18, 2))
 
 
 def test_only_a_workdir_with_a_run_is_evaluated(runs, tmp_path):

@@ -203,8 +203,8 @@ def test_a_whole_run_is_reported_section_by_section(workdir):
     '33,000 lines, 3,000 of them abnormal (9.1 %)',
     '0.917± 0.011',
     'TF-IDF with logistic regression',
-    'only the 461 test rows whose masked text is not in train',
-    'Of the test rows 93.0 % have a masked text that also occurs in train',
+    'only the 461 real test rows whose masked text no real training row has',
+    'Of the test rows 93.0 % have a masked text that a real training row has too',
     'this run is on simulated lines',
     'Thunderbird_part2.log:31007',
     'removed: equal to each other4,028',
@@ -215,9 +215,19 @@ def test_a_whole_run_is_reported_section_by_section(workdir):
     'Every repetition',
   ):
     assert part in page, part
-  for title in STAGES.values():
-    assert title in page
+  for stage in {line['stage'] for line in realistic_metrics()}:
+    assert STAGES[stage] in page
   assert 'Everything on this page' in page  # the last line: nothing was cut off
+
+
+def test_a_run_with_smote_shows_its_autoencoder_before_those_of_the_detector(workdir):
+  losses = {'train_loss': 1.0, 'valid_loss': 1.0}
+  stages = ('autoencoder_normal', 'autoencoder_abnormal', 'gru', 'autoencoder_smote')
+  lines = [{'stage': stage, 'epoch': epoch} | losses for stage in stages for epoch in range(3)]
+  (workdir / 'metrics.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
+  page = words_of(page_of(workdir))
+  assert page.index('Autoencoder of SMOTE') < page.index('Autoencoder of normal rows')
+  assert 'autoencoder_smote' not in page
 
 
 def test_every_rival_has_a_row_the_strongest_first_and_is_named_in_the_verdict(workdir):

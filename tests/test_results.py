@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from logjax import experiment, results
+from logjax.corpora.examples import add_generated
 from logjax.details import make_details
 from logjax.detectors.autoencoder_gru import Detector
 from logjax.results import Rows, git_commit, make_results
@@ -100,15 +101,35 @@ def test_undefined_metrics_are_null(run, rows):
   assert '"precision": null' in json.dumps(found, allow_nan=False)
 
 
-def test_only_texts_that_no_training_row_has_are_unseen(run, rows):
+def test_only_texts_that_no_real_training_row_has_are_unseen(run, rows):
   texts = results._masked(rows, np.arange(len(rows.examples.inputs))).to_list()
-  train = {texts[i] for i in rows.split.train}
-  unseen = [i for i in rows.split.test if texts[i] not in train]
+  train = {texts[i] for i in rows.split.train if rows.examples.origin[i] >= 0}
+  new = [i for i in rows.split.test if texts[i] not in train]
+  unseen = [i for i in new if rows.examples.origin[i] >= 0]
   found = whole(run, rows)
   assert 0 < len(unseen) < len(rows.split.test)
   assert found['test_unseen']['rows'] == len(unseen)
   assert found['test_unseen']['abnormal_rows'] == sum(rows.examples.abnormal[unseen])
-  assert found['seen_text_share'] == pytest.approx(1 - len(unseen) / len(rows.split.test))
+  assert found['seen_text_share'] == pytest.approx(1 - len(new) / len(rows.split.test))
+
+
+def test_a_text_that_only_generated_rows_have_stays_unseen_and_is_counted_apart(run, rows):
+  def with_generated(made: np.ndarray) -> Rows:
+    shares = (run.config.split.train, run.config.split.valid)
+    joined = add_generated(rows.prepared, made, run.leaks - {'synthetic_in_test'}, shares, 0)
+    return Rows(rows.corpus, rows.prepared, rows.oversampled._replace(rows=made), *joined)
+
+  real = rows.prepared.examples
+  nothing = with_generated(real.inputs[:0])
+  unseen = nothing.split.test[~results.seen_texts(nothing)]
+  _, first, repeats = np.unique(real.group[unseen], return_index=True, return_counts=True)
+  guessed = unseen[first[:2]]  # the generator writes two of their texts
+  found = whole(run, with_generated(real.inputs[guessed]))
+  assert found['test_unseen']['rows'] == len(unseen) > repeats[:2].sum()
+  assert found['unseen_text_generated_share'] == repeats[:2].sum() / len(unseen)
+  assert whole(run, nothing)['unseen_text_generated_share'] == 0
+  everything = nothing._replace(split=nothing.split._replace(train=np.arange(len(real.inputs))))
+  assert whole(run, everything)['unseen_text_generated_share'] is None
 
 
 def test_real_test_rows_have_numbers_of_their_own(run, rows):
@@ -129,6 +150,9 @@ def test_precision_is_told_at_the_natural_share_where_generated_rows_test(run, r
     assert found['natural_precision'] == {'normal': 0, 'abnormal': 0}
     right = numbers(run, rows, right_and_wrong(rows), report='best', valid_loss=(1.0, 2.0))
     assert right['natural_precision'] == {'normal': 1, 'abnormal': 1}
+    # The mean of both, and not what the mean of their recalls would give: the natural share.
+    mean = numbers(run, rows, right_and_wrong(rows))
+    assert mean['natural_precision'] == {'normal': 0.5, 'abnormal': 0.5}
 
 
 def test_generated_rows_are_measured_against_rows_that_the_oversampler_never_saw(
@@ -241,23 +265,52 @@ def test_without_generated_rows_none_are_shown(rows):
   assert make_details(rows._replace(oversampled=none), detector(0.5), scores)['generated'] == []
 
 
+def test_the_devices_are_those_that_the_config_let_the_run_use(run, rows):
+  for devices, used in ((0, 4), (1, 1), (3, 3), (9, 4)):  # the tests have four
+    config = run.config.copy_and_resolve_references()
+    config.devices = devices
+    assert whole(run._replace(config=config), rows)['device'].startswith(f'{used} x ')
+
+
 def git(folder: Path, *args: str) -> None:
   identity = ('-c', 'user.name=a', '-c', 'user.email=a@example.org')
   subprocess.run(['git', '-C', folder, *identity, *args], check=True, capture_output=True)
 
 
+def installed(folder: Path, monkeypatch) -> Path:
+  """Puts the module into a folder that holds the package."""
+  source = folder / 'logjax' / 'results.py'
+  source.parent.mkdir(parents=True)
+  source.write_text('one')
+  monkeypatch.setattr(results, '__file__', str(source))
+  return source
+
+
 def test_the_commit_is_named_and_marked_when_files_differ_from_it(tmp_path, monkeypatch):
-  monkeypatch.setattr(results, '__file__', str(tmp_path / 'results.py'))
+  source = installed(tmp_path, monkeypatch)
   monkeypatch.setenv('GIT_CEILING_DIRECTORIES', str(tmp_path.parent))
   assert git_commit() is None
   git(tmp_path, 'init')
   assert git_commit() is None  # no commit yet
-  (tmp_path / 'file').write_text('one')
-  git(tmp_path, 'add', 'file')
+  git(tmp_path, 'add', '.')
   git(tmp_path, 'commit', '-m', 'one')
   commit = git_commit()
   assert len(commit) == 12 and int(commit, 16) >= 0
-  (tmp_path / 'file').write_text('two')
+  source.write_text('two')
   assert git_commit() == f'{commit}+changes'
   monkeypatch.setenv('PATH', '')
   assert git_commit() is None
+
+
+@pytest.mark.parametrize('inside', ['.venv/lib/site-packages', 'vendor', '.'])
+def test_the_commit_of_another_repository_is_not_taken_for_ours(tmp_path, monkeypatch, inside):
+  git(tmp_path, 'init')
+  (tmp_path / 'file').write_text('one')
+  git(tmp_path, 'add', 'file')
+  git(tmp_path, 'commit', '-m', 'one')
+  installed(tmp_path / inside, monkeypatch)
+  assert git_commit() is None
+  if inside == 'vendor':  # nor when the other repository keeps a copy
+    git(tmp_path, 'add', '.')
+    git(tmp_path, 'commit', '-m', 'two')
+    assert git_commit() is None

@@ -14,7 +14,6 @@ from ml_collections import ConfigDict
 from configs import default
 from logjax.corpora.splits import LEAKS
 from logjax.errors import LogjaxError
-from logjax.oversamplers.similarity import SIMILARITIES
 from logjax.settings import (
   ABOVE_ZERO,
   AUTO,
@@ -27,6 +26,7 @@ from logjax.settings import (
   flatten,
   resolve,
 )
+from logjax.similarity import SIMILARITIES
 from logjax.workdir import claim_workdir, config_digest, read_config, write_json
 
 CONFIGS = Path(default.__file__).parent
@@ -187,12 +187,13 @@ def test_a_wrong_choice_is_refused_by_name_and_every_right_one_is_taken(name):
     (('seed',), (-1, 2**32), 2**32 - 1),
     (('text.length',), (1, 0), 2),
     (('oversampler.sets', 'oversampler.count'), (0, -1), 1),
+    (('detector.autoencoder.l1',), (-1.0, -1e-9, float('nan')), 0.0),
   ],
 )
 def test_a_number_out_of_range_is_refused_by_name(names, wrong, right):
   fields = flatten(default.get_config().to_dict())
   for name in names:
-    kind = int if fields[name] is None else type(fields[name])
+    kind = type(right) if fields[name] is None else type(fields[name])
     for value in wrong:
       assert f'--config.{name}=' in message_of(resolve, set_to(name, kind(value)))
     check_values(set_to(name, kind(right)))

@@ -54,6 +54,7 @@ class Prepared(NamedTuple):
     masked: the masked text of every group.
     vocabulary: fitted on the rows that the protocol allows.
     cut_share: share of lines that are longer than a row.
+    time: of every row, microseconds [N]; None where a file has no times.
     ordered_by: what put the rows on their sides: 'time', 'line' (the order of the files, where a
       file has no times), 'random', or 'text' (at random, each masked text on one side).
   """
@@ -64,6 +65,7 @@ class Prepared(NamedTuple):
   masked: pl.Series
   vocabulary: Vocabulary
   cut_share: float
+  time: np.ndarray | None
   ordered_by: str
 
 
@@ -121,6 +123,7 @@ def prepare(config: ml_collections.ConfigDict, leaks: frozenset[str], logs: Logs
     masked,
     vocabulary,
     cut_share(texts, config.text.length),
+    time,
     'line' if by == 'time' and time is None else by,
   )
 

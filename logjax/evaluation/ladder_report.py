@@ -39,8 +39,10 @@ def write_ladder(folder: Path, ladder: Mapping[str, Any]) -> Path:
   for before, step in pairwise(steps):
     gone = [name for name in before['leaks'] if name not in step['leaks']]
     step['gone'] = '; '.join(LEAKS.get(name, name) for name in gone)
+    if 'random_split' in gone:
+      step['gone'] += ' (in order of time equal texts are on both sides again)'
     if not gone:
-      step['gone'] = 'test rows whose masked text occurs in train'
+      step['gone'] = 'test rows whose masked text a real training row has'
   page = template('ladder.html.jinja').render(
     **{key: ladder.get(key) for key in ('origin', 'command', 'git_commit', 'device', 'seconds')},
     corpus=ladder.get('corpus') or {},

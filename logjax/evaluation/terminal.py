@@ -64,7 +64,7 @@ def print_results(results: dict[str, Any], workdir: Path, file: IO[str] | None =
     )
   if 'seen_text_share' in results:
     share = percent(results['seen_text_share'])
-    console.print(f'{share} of the test rows have a masked text that training rows have')
+    console.print(f'{share} of the test rows have a masked text that real training rows have')
     console.print(verdict(results))
     console.print(f'report: {workdir / "report.html"}')
   if results.get('permuted_labels'):
