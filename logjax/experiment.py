@@ -153,6 +153,10 @@ def read(run: Run) -> tuple[Corpus, Prepared]:
         run.progress.say(
           f'{logs.unfit:,} lines do not fit the format: see {run.workdir / "rejected.tsv"}'
         )
+      if untimed := logs.notes['untimed']:
+        run.progress.say(
+          f'{untimed:,} lines have no time that can be read: that of the line before is taken'
+        )
       prepared = prepare(run.config, run.leaks, logs)
     except LogjaxError as error:
       release(run)

@@ -10,6 +10,7 @@ import tarfile
 import threading
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -204,6 +205,17 @@ def test_a_flipped_bit_in_a_zip_file_is_found(tmp_path):
   archive.write_bytes(content)
   with pytest.raises(LogjaxError, match='cannot be unpacked'):
     unpack(archive, ['a.log'], tmp_path / 'out')
+
+
+def test_a_locked_folder_is_a_user_error(tmp_path, monkeypatch):
+  def locked(path, **_):
+    raise PermissionError(13, 'Permission denied', str(path))
+
+  monkeypatch.setattr(Path, 'exists', locked)
+  with pytest.raises(LogjaxError, match='cannot download .*Permission denied'):
+    fetch('http://localhost/a.zip', tmp_path / 'a.zip', md5='')
+  with pytest.raises(LogjaxError, match='cannot be unpacked in .*Permission denied'):
+    unpack(tmp_path / 'a.zip', ['a.log'], tmp_path / 'out')
 
 
 def test_a_new_folder_appears_only_when_its_block_ends_well(tmp_path):

@@ -191,7 +191,7 @@ def test_logs_without_labels_are_one_line_that_says_what_would_help():
 
 
 def test_a_side_without_abnormal_rows_is_one_line_with_the_counts():
-  abnormal = [True, *[False] * 9]
+  abnormal = [True, True, *[False] * 8]
   with pytest.raises(LogjaxError, match='no abnormal row to test on') as raised:
     prepare_with(logs=make_logs(abnormal=abnormal))
   assert 'split.by=random' in str(raised.value) and '\n' not in str(raised.value)

@@ -274,6 +274,20 @@ def test_without_times_the_oversampler_learns_in_the_order_of_the_lines(runs, tm
   assert oversampler_rows(run, prepared).tolist() == list(range(0, 18, 2))
 
 
+def test_lines_without_a_time_that_can_be_read_are_told(runs, tmp_path, capsys):
+  lines = [
+    f'{"bad" if i % 3 else "good"} {"?" if i in (4, 9) else 1000 + i} text' for i in range(30)
+  ]
+  (tmp_path / 'mine.log').write_text('\n'.join(lines))
+  pattern = '(?<label>bad|good) (?<time>[^ ]+) (?<message>.*)'
+  fields = {'data__corpus': 'own', 'data__pattern': pattern, 'data__time_format': 'epoch'}
+  fields |= {'data__normal_label': 'good', 'data__path': f'{tmp_path}/mine.log'}
+  corpus, _ = experiment.read(runs.open(tmp_path / 'workdir', **fields))
+  told = '2 lines have no time that can be read: that of the line before is taken'
+  assert told in capsys.readouterr().err
+  assert corpus.logs.notes['untimed'] == 2
+
+
 def test_only_a_workdir_with_a_run_is_evaluated(runs, tmp_path):
   config, leaks = resolve(runs.open(tmp_path / 'run').config)
   with pytest.raises(LogjaxError, match='holds no run: use --mode=train'):

@@ -128,9 +128,33 @@ def test_a_time_format_without_a_time_group_is_explained():
 )
 def test_times_are_microseconds_and_unreadable_ones_are_counted(time_format, time, expected):
   own = own_format('(?<time>[^|]*)[|](?<message>.*)', time_format)
-  logs = parse([f'{time}|words'], own)
-  assert logs.frame['time'].to_list() == [expected]
+  logs = parse([f'{time}|words', f'{written(time_format)}|words'], own)
+  assert logs.frame['time'][0] == expected and logs.frame['time'][1] is not None
   assert logs.notes['untimed'] == (expected is None)
+
+
+def written(time_format):
+  """A moment as text of a format."""
+  if time_format == 'epoch':
+    return '0'
+  moment = pl.Series([datetime(2004, 2, 3, 16, 5, 6, tzinfo=UTC)])
+  return moment.dt.strftime(time_format).item()
+
+
+def test_a_time_format_that_reads_no_time_is_told_with_the_first_one():
+  own = own_format('(?<time>[^|]*)[|](?<message>.*)', '%d.%m.%Y')
+  blocks = [Block('a.log', 1, ['', '?']), Block('b.log', 4, ['2004-02-03|words', '|words'])]
+  message = error(parse_blocks, blocks, own, labels=LineLabels(), max_rejected=1.0)
+  assert message == (
+    "b.log:4: the time '2004-02-03' cannot be read as '%d.%m.%Y', nor can that of any other line: "
+    'correct --config.data.time_format, or leave it empty and write the group time of '
+    '--config.data.pattern as (?:...)'
+  )
+
+
+def test_a_time_group_that_takes_part_in_no_line_is_told_too():
+  own = own_format('(?:(?<time>[0-9]+)[|])?(?<message>.*)', 'epoch')
+  assert error(parse, ['words'], own).startswith("a.log:1: the time '' cannot be read as 'epoch'")
 
 
 @settings(deadline=None)

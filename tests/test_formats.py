@@ -228,7 +228,9 @@ def test_too_many_rejected_lines_end_in_one_message_with_the_first_three():
   summary, expected, *shown = message.split('\n')
   assert summary.startswith('4 of 8 lines (50 %) do not fit the format bgl, and')
   assert 'data.max_rejected allows 1 %' in summary
-  assert all(f'--config.data.{name}' in summary for name in ('corpus', 'pattern', 'max_rejected'))
+  for name in ('corpus (', 'corpus=own', 'pattern', 'time_format', 'max_rejected'):
+    assert f'--config.data.{name}' in summary
+  assert '(bgl, thunderbird, openstack, hdfs, own)' in summary
   assert expected == f'  expected: {bgl.example}'
   assert shown == [
     '  a.log:2: bad\\x1b[31m\\tred',
@@ -243,8 +245,38 @@ def test_the_largest_allowed_share_is_still_allowed():
   assert '1 of 4 lines (25 %)' in error(parse, lines, max_rejected=0.24)
 
 
-def test_a_log_of_which_nothing_fits_is_an_error_whatever_is_allowed():
-  assert '2 of 2 lines (100 %)' in error(parse, ['1', '2'], max_rejected=1.0)
+def test_one_line_that_does_not_fit_is_told_as_one():
+  lines = ['words', '1']
+  assert error(parse, lines, max_rejected=0.0).startswith('1 of 2 lines (50 %) does not fit the')
+
+
+@pytest.mark.parametrize('max_rejected', [0.01, 1.0])
+def test_where_no_line_fits_more_are_not_offered_to_be_allowed(max_rejected):
+  message = error(parse, ['1', '2'], max_rejected=max_rejected)
+  summary = message.partition('\n')[0]
+  assert summary.startswith('no line of 2 fits the format own: choose the format with ')
+  assert 'max_rejected' not in summary
+
+
+LABELLED = '(?<label>[^|]*)[|](?<message>.*)'
+
+
+def test_a_normal_label_that_no_line_has_is_told_with_the_labels_there_are():
+  labels = ['INFO'] * 1200 + ['WARN'] * 3 + ['b', 'a\x1b[31m', 'c' * 99, 'd']
+  message = error(parse, [f'{label}|words' for label in labels], own_format(LABELLED, '', 'ok'))
+  assert message == (
+    "no line has the label 'ok', which data.normal_label calls normal: the lines have "
+    f"'INFO' (1,200), 'WARN' (3), 'a\\x1b[31m' (1), 'b' (1), '{'c' * 40}' (1), ...: "
+    'name the normal one in --config.data.normal_label'
+  )
+
+
+def test_a_label_column_may_be_all_abnormal_where_it_does_not_decide_or_the_format_is_known():
+  names = LineLabels('file', frozenset({'abnormal'}))
+  logs = parse(['bad|words'], own_format(LABELLED, '', 'ok'), labels=names)
+  assert logs.frame['abnormal'].to_list() == [False]
+  bgl = FORMATS['bgl']
+  assert row(f'KERNDTLB{bgl.example[1:]}', bgl)['abnormal']
 
 
 def test_rejected_lines_are_written_as_tab_separated_text(tmp_path):

@@ -6,6 +6,7 @@ what they are, and by their size.
 
 import gzip
 import time
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
@@ -153,7 +154,9 @@ TIME_FORMATS += [
 @given(times=st.lists(COLUMNS | st.text('0123456789-+:./TZ ', max_size=30), max_size=8))
 def test_any_time_is_read_or_counted_as_unread(tmp_path_factory, time_format, times):
   own = own_format('(?<time>[^|]*)[|](?<message>.*)', time_format)
-  lines = ['|words', *(f'{time}|words'.replace('\n', ' ') for time in times)]
+  moment = pl.Series([datetime(2004, 2, 3, 16, 5, 6, tzinfo=UTC)])
+  good = '0' if time_format == 'epoch' else moment.dt.strftime(time_format).item()
+  lines = [f'{good}|words', '|words', *(f'{time}|words'.replace('\n', ' ') for time in times)]
   content = '\n'.join(lines).encode(errors='replace')
   check_counted(write(tmp_path_factory, content), content, own)
 

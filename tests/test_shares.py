@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logjax.corpora.formats import FORMATS
+from logjax.corpora.formats import FORMATS, LogFormat, own_format
 from logjax.corpora.labels import LineLabels
 from logjax.corpora.parsing import Logs, parse_blocks
 from logjax.corpora.reading import Share, read_blocks
@@ -37,19 +37,19 @@ class Gave(Exception):
   """What a process gave the others."""
 
 
-def _parse(paths, share: Share, gather, max_rejected: float = 0.9) -> Logs:
+def _parse(
+  paths, share: Share, gather, max_rejected: float = 0.9, log_format: LogFormat = FORMATS['bgl']
+) -> Logs:
   blocks = read_blocks(paths, share=share)
-  return parse_blocks(
-    blocks, FORMATS['bgl'], labels=LABELS, max_rejected=max_rejected, gather=gather
-  )
+  return parse_blocks(blocks, log_format, labels=LABELS, max_rejected=max_rejected, gather=gather)
 
 
-def _packed(paths, share: Share) -> bytes:
+def _packed(paths, share: Share, **options) -> bytes:
   def give(data: bytes):
     raise Gave(data)
 
   with pytest.raises(Gave) as given:
-    _parse(paths, share, give)
+    _parse(paths, share, give, **options)
   return given.value.args[0]
 
 
@@ -105,6 +105,16 @@ def test_a_mistake_is_told_of_all_lines_by_all(tmp_path):
       _parse([path], share_of([path], part, 2), lambda _: packed, max_rejected=0.1)
     assert isinstance(error.value.rejected, pl.DataFrame)
     assert error.value.rejected['line'].to_list() == [1, 2, 3, 4, 5]
+
+
+def test_a_time_that_none_of_them_can_read_is_told_with_the_first_one_by_all(tmp_path):
+  path = tmp_path / 'log'
+  path.write_text('does not fit\n' * 9 + ''.join(f'{day}.2.2004|words\n' for day in range(1, 10)))
+  own = {'log_format': own_format('(?<time>[^|]*)[|](?<message>.*)', '%Y-%m-%d')}
+  packed = [_packed([path], share_of([path], part, 3), **own) for part in range(3)]
+  for part in range(3):
+    with pytest.raises(LogjaxError, match=":10: the time '1.2.2004' cannot be read as '%Y-%m-%d'"):
+      _parse([path], share_of([path], part, 3), lambda _: packed, **own)
 
 
 def test_a_log_that_grows_meanwhile_is_divided_as_it_was(tmp_path):

@@ -153,6 +153,26 @@ def test_the_home_of_an_unknown_user_is_named_for_the_cache_folder(tmp_path, mon
     open_corpus(_config(), 0, '~no-such-user/x')
 
 
+def test_a_cache_folder_that_cannot_be_made_is_named_with_the_way_out(tmp_path):
+  cache = _write(tmp_path / 'file') / 'logjax'
+  with pytest.raises(LogjaxError, match=f'^{cache}/simulated/.*Not a directory') as error:
+    open_corpus(_config(), 0, cache)
+  assert 'set XDG_CACHE_HOME to a folder that can be written' in str(error.value)
+  assert '\n' not in str(error.value)
+
+
+def test_a_cache_folder_that_is_locked_is_named_with_the_way_out(tmp_path, monkeypatch):
+  def locked(path, **_):
+    raise PermissionError(13, 'Permission denied', str(path))
+
+  for method in ('mkdir', 'exists'):
+    with monkeypatch.context() as patch, pytest.raises(LogjaxError) as error:
+      patch.setattr(Path, method, locked)
+      open_corpus(_config(), 0, tmp_path / 'cache')
+    assert str(error.value).startswith(f'{tmp_path}/cache/simulated/bgl-200-0-')
+    assert 'Permission denied' in str(error.value) and 'XDG_CACHE_HOME' in str(error.value)
+
+
 @pytest.mark.parametrize(
   ('fields', 'message'),
   [

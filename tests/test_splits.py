@@ -181,10 +181,15 @@ def test_a_side_without_an_abnormal_row_is_told_with_all_counts_and_what_would_h
 @pytest.mark.parametrize(
   ('abnormal', 'by', 'begins', 'ends'),
   [
-    (labels(40), 'time', 'no abnormal row to train on and no abnormal row to test on: ', 'valid'),
-    (~labels(1), 'time', 'no normal row to test on: ', 'split.valid'),
-    (labels(1), 'random', 'no abnormal row to test on: ', '; give more lines, or move split.train'),
-    (labels(1), 'text', 'no abnormal row to test on: ', '; --config.split.by=random lets a text'),
+    (labels(40, 41), 'time', 'no abnormal row to train on and no abnormal row to test', 'valid'),
+    (~labels(1, 2), 'time', 'no normal row to test on: ', 'split.valid'),
+    (labels(1, 2), 'random', 'no abnormal row to test on: ', '; give more lines, or move split'),
+    (labels(1, 2), 'text', 'no abnormal row to test on: ', '; --config.split.by=random lets a'),
+    *(
+      (labels(1), by, 'no abnormal row to test on: ', '; the log has one abnormal row, and train')
+      for by in ('time', 'random', 'text')
+    ),
+    (~labels(1), 'time', 'no normal row to test on: ', '; the log has one normal row, and train'),
     (labels(), 'time', 'no abnormal row to train on and no', '; the log has one class only'),
     (~labels(), 'random', 'no normal row to train on and no', '; the log has one class only'),
   ],
@@ -193,6 +198,8 @@ def test_the_advice_fits_what_is_missing(abnormal, by, begins, ends):
   message = error(splits.check, SPLIT, abnormal, by=by)
   assert message.startswith(begins)
   assert ends in message
+  if '; the log has one' in message:
+    assert 'split.' not in message
 
 
 def test_a_split_without_a_validation_row_is_an_error():

@@ -88,10 +88,10 @@ def fetch(
     LogjaxError: when the address does not answer, the connection breaks, or what came is not
       the published file. Nothing is left behind.
   """
-  if target.exists():
-    return target
   partial = None
   try:
+    if target.exists():
+      return target
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp('.part', f'{target.name}.', target.parent)
     partial = Path(name)
@@ -172,9 +172,9 @@ def unpack(archive: Path, members: Sequence[str], folder: Path) -> tuple[Path, .
       it leads out of the archive, or when a file would not fit on the disk. `folder` does not
       exist then.
   """
-  if folder.exists():
-    return tuple(folder / name for name in members)
   try:
+    if folder.exists():
+      return tuple(folder / name for name in members)
     with new_folder(folder) as temporary:
       _extract(archive, members, temporary)
       missing = [name for name in members if not (temporary / name).exists()]

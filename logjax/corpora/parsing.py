@@ -19,6 +19,8 @@ _NAME_LIMIT = 1_000  # characters kept of a label and of a node
 REJECTED_LINES = 100_000  # kept of those that do not fit; the others are only counted
 _REJECTED_LIMIT = 200  # characters kept of a rejected line
 _SHOWN_LIMIT = 120  # characters shown of a rejected line
+_LABELS_SHOWN = 5  # most frequent labels that are shown where none is the normal one
+_FIELD_SHOWN_LIMIT = 40  # characters shown of a label and of a time
 
 _LIMITS = {'message': MESSAGE_LIMIT, 'label': _NAME_LIMIT, 'node': _NAME_LIMIT}
 _COLUMNS = ('message', 'abnormal', 'label', 'time', 'node', 'file', 'line')
@@ -76,7 +78,8 @@ def parse_blocks(
   Raises:
     LogjaxError: when there is no line at all, when none fits, and when more than `max_rejected` do
       not fit. All lines are read before, so that the share is the true one, and the error carries
-      the first 100,000 that do not fit, for `write_rejected_lines`.
+      the first 100,000 that do not fit, for `write_rejected_lines`. Also when no line has the
+      label, or none the time, that the user's own format describes.
   """
   parsed = _parse(_first_lines(blocks, limit) if limit else blocks, log_format, labels)
   if gather is not None:
@@ -99,26 +102,53 @@ def parse_blocks(
   if share > max_rejected or not logs.frame.height:
     complaint = _complaint(logs, log_format, share, max_rejected)
     raise LogjaxError(complaint, rejected=_with_file_names(logs))
+  if log_format.name not in FORMATS:
+    _check_own(logs, log_format, labels, parsed.untimed)
   return logs
+
+
+def _check_own(
+  logs: Logs, log_format: LogFormat, labels: LineLabels, untimed: pl.DataFrame
+) -> None:
+  """Checks that some line has the normal label, and some a time, that a user describes."""
+  label, shown = logs.frame['label'], pl.col('text').str.head(_FIELD_SHOWN_LIMIT)
+  by_column = labels.kind == 'column' and 'label' in log_format.groups
+  if by_column and not label.null_count():
+    counts = label.alias('text').value_counts().sort(['count', 'text'], descending=[True, False])
+    top = counts.head(_LABELS_SHOWN).select(shown, 'count')
+    found = ', '.join(f'{text!r} ({count:,})' for text, count in top.iter_rows())
+    found += ', ...' if counts.height > _LABELS_SHOWN else ''
+    raise LogjaxError(
+      f'no line has the label {log_format.normal_label!r}, which data.normal_label calls normal: '
+      f'the lines have {found}: name the normal one in --config.data.normal_label'
+    )
+  if log_format.time_format and logs.notes['untimed'] == logs.frame.height:
+    file, line, text = untimed.select('file', 'line', shown).row(0)
+    raise LogjaxError(
+      f'{logs.files[file]}:{line}: the time {text!r} cannot be read as {log_format.time_format!r}, '
+      'nor can that of any other line: correct --config.data.time_format, or leave it empty and '
+      'write the group time of --config.data.pattern as (?:...)'
+    )
 
 
 def _parse(blocks: Iterable[Block], log_format: LogFormat, labels: LineLabels) -> Parsed:
   """Parses blocks one by one."""
-  fit, unfit, _ = _parse_block(Block('', 1, []), 0, log_format, labels)
-  kept, rejected = [fit], [unfit]  # there may be no block at all
+  fit, unfit, unread, _ = _parse_block(Block('', 1, []), 0, log_format, labels)
+  kept, rejected, untimed = [fit], [unfit], [unread]  # there may be no block at all
   notes, lines = Counter[str](), Counter[str]()
   files: dict[str, int] = {}
   unfit_lines = 0
   for block in blocks:
     file = files.setdefault(block.file, len(files))
-    fit, unfit, counts = _parse_block(block, file, log_format, labels)
+    fit, unfit, unread, counts = _parse_block(block, file, log_format, labels)
     kept.append(fit)
+    untimed.append(unread)
     # With the wrong format none of the lines fits, and there may be more than the memory can hold.
     rejected.append(unfit.head(max(0, REJECTED_LINES - unfit_lines)))
     unfit_lines += unfit.height
     notes.update(counts)
     lines[block.file] += len(block.lines)
-  tables = pl.concat(kept), pl.concat(rejected)
+  tables = pl.concat(kept), pl.concat(rejected), pl.concat(untimed)
   return Parsed(*tables, list(files), [lines[file] for file in files], unfit_lines, dict(notes))
 
 
@@ -133,8 +163,11 @@ def _first_lines(blocks: Iterable[Block], limit: int) -> Iterator[Block]:
 
 def _parse_block(
   block: Block, file: int, log_format: LogFormat, labels: LineLabels
-) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, int]]:
-  """One block's rows that fit, its rows that do not, and the counts for `Logs.notes`."""
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, dict[str, int]]:
+  """One block's rows that fit, those that do not, and the counts for `Logs.notes`.
+
+  Before the counts the first row whose time cannot be read, if there is one, that time as its text.
+  """
   raw = pl.DataFrame({'text': block.lines}, schema={'text': pl.String})
   text = pl.col('text')
   counts = raw.select(
@@ -157,7 +190,12 @@ def _parse_block(
   too_long = [pl.col(name).str.len_chars() > limit for name, limit in limits.items()]
   counts['cut'] = fit.select(pl.any_horizontal(too_long).sum()).item()
   counts['untimed'] = kept['time'].null_count() if log_format.time_format else 0
-  return kept, unfit.select('file', 'line', _begin(text, _REJECTED_LIMIT)), counts
+  untimed = fit.clear()
+  if log_format.time_format:
+    untimed = fit.filter(kept['time'].is_null()).head(1)
+    untimed = untimed.with_columns(text=pl.col('time').fill_null(''))
+  short = ('file', 'line', _begin(text, _REJECTED_LIMIT))
+  return kept, unfit.select(short), untimed.select(short), counts
 
 
 def _columns(
@@ -194,14 +232,22 @@ def _complaint(logs: Logs, log_format: LogFormat, share: float, max_rejected: fl
     for name, other in FORMATS.items()
     if first.select(text.str.contains(other.whole_line).all()).item()
   ]
-  advice = f'{fitting[0]} fits them' if fitting else ', '.join(FORMATS)
-  lines = [
-    f'{logs.unfit:,} of {logs.unfit + logs.frame.height:,} lines '
-    f'({100 * share:.3g} %) do not fit the format {log_format.name}, and data.max_rejected allows '
-    f'{100 * max_rejected:.3g} %: choose the format with --config.data.corpus ({advice}), describe '
-    'the lines in --config.data.pattern, or allow more with --config.data.max_rejected',
-    f'  expected: {log_format.example or log_format.pattern}',
-  ]
+  known = f'{fitting[0]} fits them' if fitting else ', '.join((*FORMATS, 'own'))
+  advice = (
+    f'choose the format with --config.data.corpus ({known}), or describe the lines with '
+    '--config.data.corpus=own, --config.data.pattern and, where they have a time, '
+    '--config.data.time_format'
+  )
+  if logs.frame.height:
+    summary = (
+      f'{logs.unfit:,} of {logs.unfit + logs.frame.height:,} lines ({100 * share:.3g} %) '
+      f'{"does" if logs.unfit == 1 else "do"} not fit the format {log_format.name}, and '
+      f'data.max_rejected allows {100 * max_rejected:.3g} %: {advice}, or allow more with '
+      '--config.data.max_rejected'
+    )
+  else:
+    summary = f'no line of {logs.unfit:,} fits the format {log_format.name}: {advice}'
+  lines = [summary, f'  expected: {log_format.example or log_format.pattern}']
   shown = first.select('file', 'line', _visible(text).str.head(_SHOWN_LIMIT))
   lines += [f'  {logs.files[file]}:{line}: {text}' for file, line, text in shown.iter_rows()]
   return '\n'.join(lines)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-_TABLES = ('frame', 'rejected')  # of Parsed; its other fields are ready for JSON
+_TABLES = ('frame', 'rejected', 'untimed')  # of Parsed; its other fields are ready for JSON
 
 
 class Parsed(NamedTuple):
@@ -18,6 +18,8 @@ class Parsed(NamedTuple):
   Attributes:
     frame: the lines that fit, as in `Logs`.
     rejected: the first of those that do not: file, line and text.
+    untimed: some of those whose time cannot be read, the first one included: file, line and
+      the text of that time.
     files: in reading order, the same files in every process, wherever they lie there.
     lines: how many each of them has.
     unfit: how many do not fit.
@@ -26,6 +28,7 @@ class Parsed(NamedTuple):
 
   frame: pl.DataFrame
   rejected: pl.DataFrame
+  untimed: pl.DataFrame
   files: list[str]
   lines: list[int]
   unfit: int
@@ -51,6 +54,7 @@ def join_shares(mine: Parsed, gather: Callable[[bytes], list[bytes]]) -> Parsed:
   return Parsed(
     frame=_in_order([share.frame for share in shares]),
     rejected=_in_order([share.rejected for share in shares]),
+    untimed=_in_order([share.untimed for share in shares]),
     files=shares[0].files,
     lines=begin.tolist(),
     unfit=sum(share.unfit for share in shares),

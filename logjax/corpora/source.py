@@ -201,10 +201,17 @@ def _simulated(corpus: str, lines: int, seed: int, folder: Path) -> tuple[Path, 
       'folder in --config.data.manual_dir, or add --config.data.download'
     )
   folder = folder / f'{corpus}-{lines}-{seed}-v{VERSION}'
-  if not folder.exists():
-    with new_folder(folder) as temporary:
-      simulate(corpus, lines, seed, temporary)
-  return tuple(sorted(folder.iterdir(), key=lambda path: ('abnormal' in path.name, path.name)))
+  try:
+    if not folder.exists():
+      with new_folder(folder) as temporary:
+        simulate(corpus, lines, seed, temporary)
+    paths = list(folder.iterdir())
+  except OSError as error:
+    raise LogjaxError(
+      f'{folder}: cannot keep the simulated corpus there ({error.strerror or error}): set '
+      'XDG_CACHE_HOME to a folder that can be written, or name a log in --config.data.path'
+    ) from error
+  return tuple(sorted(paths, key=lambda path: ('abnormal' in path.name, path.name)))
 
 
 def _line_labels(data: ConfigDict, folder: Path) -> LineLabels:

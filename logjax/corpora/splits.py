@@ -196,8 +196,12 @@ def check(split: Split, abnormal: np.ndarray, *, by: str) -> None:
   if not missing:
     return
   sides = ', '.join(f'{name} {n:,} rows ({a:,} abnormal)' for name, (n, a) in counts.items())
-  if abnormal.sum() in (0, len(abnormal)):
+  rows = {'normal': int((~abnormal).sum()), 'abnormal': int(abnormal.sum())}
+  rarer = min(rows, key=rows.get)
+  if rows[rarer] == 0:
     helps = 'the log has one class only: give a log with both, or check data.labels'
+  elif rows[rarer] == 1:
+    helps = f'the log has one {rarer} row, and train and test need one each: give a log with more'
   elif by == 'text':
     helps = (
       '--config.split.by=random lets a text be on both sides (named among the leaks of the '
