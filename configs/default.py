@@ -40,7 +40,10 @@ def get_config(schedule: str = '') -> ConfigDict:
   config.ladder = ladder()
   config.compare = compare()
   if schedule not in SCHEDULES:
-    raise ValueError(f'unknown schedule {schedule!r}: use one of {sorted(SCHEDULES)}')
+    names = ' or '.join(sorted(filter(None, SCHEDULES)))
+    raise ValueError(
+      f'unknown schedule {schedule!r}: behind the colon stands {names}, or leave both out'
+    )
   SCHEDULES[schedule](config)
   return config
 

@@ -1,6 +1,8 @@
 """The command line: parsed with mistakes in one line, and written out to be run again."""
 
+import errno
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -8,6 +10,8 @@ from pathlib import Path
 from absl import flags
 
 from logjax.errors import LogjaxError
+
+_NO_CONFIG = '--config must have a value: a file such as --config=configs/thunderbird.py'
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -24,22 +28,53 @@ def parse(argv: list[str]) -> list[str]:
   """
   try:
     rest = flags.FLAGS(argv)
+    if flags.FLAGS.config is None:
+      raise LogjaxError(_NO_CONFIG)
     flags.FLAGS.config.lock()  # A file that could not be loaded says so only when it is used.
   except (AttributeError, KeyError) as error:
-    said = error
-    while isinstance(said, Exception):
-      said = said.args[0]
-    name = ' '.join(str(said).split())
-    raise LogjaxError(
-      f'unknown field {name} in --config: its file or configs/default.py has all'
-    ) from error
-  except (flags.Error, OSError, SyntaxError) as error:
+    raise _unknown_field(error) from error
+  except OSError as error:
+    raise _not_loaded(error) from error
+  except (flags.Error, SyntaxError) as error:
     first, *others = str(error).strip().splitlines()  # The last line says what went wrong.
-    flag = f'{first.partition(": ")[0]}: ' if isinstance(error, flags.Error) and others else ''
-    raise LogjaxError(flag + [first, *others][-1].strip()) from error
+    if getattr(error, 'flagname', '').startswith('config.'):
+      raise LogjaxError(_NO_CONFIG) from error
+    flag = first.partition(': ')[0]
+    if 'Non-boolean argument' in str(error):
+      raise LogjaxError(f'{flag}: give true or false') from error
+    flag = f'{flag}: ' if isinstance(error, flags.Error) and others else ''
+    said = [first, *others][-1].strip().removeprefix('ValueError: ')
+    raise LogjaxError(flag + said) from error
   if len(rest) > 1:
     raise LogjaxError(f'unexpected argument {rest[1]!r}: flags have the form --name=value')
   return rest
+
+
+def _unknown_field(error: Exception) -> LogjaxError:
+  """What is told of a field that the configuration has not."""
+  said = error
+  while isinstance(said, Exception):
+    said = said.args[0]
+  said = ' '.join(str(said).split())
+  similar = re.search('Did you mean "(.+)" instead of "(.+)"', said)
+  if similar:
+    likely, name = similar.groups()
+    return LogjaxError(f'unknown field {name!r} in --config: did you mean {likely!r}?')
+  return LogjaxError(f'unknown field {said} in --config: its file or configs/default.py has all')
+
+
+def _not_loaded(error: OSError) -> LogjaxError:
+  """What is told of a configuration file that cannot be read."""
+  if isinstance(error.__cause__, IsADirectoryError):
+    return LogjaxError(f'--config={error.__cause__.filename} is a folder: name a .py file in it')
+  said = str(error).strip().splitlines()[-1].strip()
+  missing = re.search(rf"{os.strerror(errno.ENOENT)}: '(.+)'", said)
+  if missing:
+    return LogjaxError(
+      f'--config={missing[1]}: there is no such file in {Path.cwd()}: call from the folder that '
+      'has configs/, or give the whole path'
+    )
+  return LogjaxError(said)
 
 
 def command(python: str) -> str:

@@ -1,7 +1,13 @@
-"""Runs an experiment: `python -m logjax.main --config=configs/thunderbird.py --workdir=runs/x`.
+"""Oversamples rare abnormal log lines, trains detectors on them, and reports what that bought.
 
-This file is short on purpose: flags, messages, dispatch. The run itself reads from `experiment.py`.
+On a simulated log in two minutes, and on a log of yours:
+
+  python -m logjax.main --config=configs/bgl.py:quick --workdir=runs/quick
+  python -m logjax.main --config=configs/bgl.py --workdir=runs/bgl --config.data.path=BGL.log
+
+The workdir then has report.html. --config.NAME=VALUE changes a field of configs/default.py.
 """
+# This file is short on purpose: flags, messages, dispatch. The run itself reads from experiment.py.
 
 import contextlib
 import json
@@ -57,6 +63,8 @@ def main(argv: list[str]) -> None:
     return
   if _WORKDIR.value is None:
     raise LogjaxError('--workdir must have a value: the folder for checkpoints, results and report')
+  if Path(_WORKDIR.value).exists() and not Path(_WORKDIR.value).is_dir():
+    raise LogjaxError(f'--workdir={_WORKDIR.value} is a file: name a folder')
   if _MODE.value in ('evaluate', 'generate') or 'oracle' in _CONFIG.value:
     check_alone(place)
   with HOSTS.joined(place), contextlib.ExitStack() as stack:
@@ -68,6 +76,10 @@ def main(argv: list[str]) -> None:
         stack.enter_context(contextlib.closing(Lock(workdir)))
       workdir = stack.enter_context(HOSTS.workdir(workdir))
     HOSTS.check_flags(f'{logjax.__version__} {_MODE.value} {_CONFIG.value.to_json_best_effort()}')
+    if _MODE.value in ('train', 'ladder', 'compare') and not (workdir / 'config.json').exists():
+      from logjax.training.parallel import check_devices
+
+      check_devices(_CONFIG.value.devices)
     if 'oracle' in _CONFIG.value:
       run_oracle(workdir)
     elif _MODE.value == 'ladder':
@@ -156,7 +168,6 @@ def run() -> None:
   os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(cache_folder() / 'jax'))
   use_all_cores()
   os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
-  flags.mark_flag_as_required('config')
   try:
     with STOPPING.listening():
       app.run(main, flags_parser=parse)

@@ -80,7 +80,7 @@ def test_the_ladder_has_every_step_and_says_what_it_takes_away(tmp_path):
     assert page.count(f'{step["name"]}<') >= 2
   for words in LEAKS.values():
     assert page.count(words) == 1
-  assert 'chance 0.790–0.796' in page and 'chance 0.480–0.520' in page
+  assert 'chance <span>0.790–0.796' in page and 'chance <span>0.480–0.520' in page
   assert '0.580–0.640' in page
   assert 'no new text' in page
 

@@ -206,11 +206,11 @@ def test_a_detector_without_any_oversampler_is_a_rival_of_the_others():
   text = markdown(board)
   assert 'the strongest rival, gru without oversampling, by abnormal F1: worse with' in text
   assert (
-    '- autoencoder_gru with seqgan, its best on these rows, by abnormal F1: beats the majority '
+    '- By abnormal F1, autoencoder_gru with seqgan, its best on these rows, beats the majority '
     'class (+' in text
   )
   assert '; does not beat gru without oversampling (-' in text
-  assert '- gru with none by abnormal F1: beats the majority class (+' in text
+  assert '- By abnormal F1, gru with none beats the majority class (+' in text
 
 
 def test_a_detector_with_oversamplers_is_no_rival():

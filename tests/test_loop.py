@@ -1,5 +1,7 @@
 """Training until the validation rows say stop, against scripts and plain NumPy."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -241,12 +243,17 @@ def run_kept(workdir, losses, stop_after=None, **changes):
 
 @pytest.mark.parametrize('stop_after', [1, 2, 4])
 @pytest.mark.parametrize('restore_best', [True, False])
-def test_a_fit_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, stop_after, restore_best):
+def test_a_fit_that_was_stopped_goes_on_as_if_it_had_not_been(
+  tmp_path, stop_after, restore_best, capsys
+):
   losses = [3.0, 1.0, 2.0, 1.5, 0.5, 4.0]
   changes = {'patience': 3, 'restore_best': restore_best}
   whole, whole_seen = run_kept(tmp_path / 'whole', losses, **changes)
+  ends = re.search(r': (\d+/\d+) in ', capsys.readouterr().err)[1]
   run_kept(tmp_path / 'halves', losses, stop_after, **changes)
+  capsys.readouterr()
   halves, seen = run_kept(tmp_path / 'halves', losses, **changes)
+  assert f': {ends} in ' in capsys.readouterr().err  # all epochs count, not those that were left
   assert (halves.epoch, halves.metrics) == (whole.epoch, whole.metrics)
   np.testing.assert_array_equal(halves.params['epochs'], whole.params['epochs'])
   for ours, theirs in zip(seen, whole_seen[stop_after:], strict=True):

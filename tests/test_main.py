@@ -187,10 +187,9 @@ FLAGS = {
   '--count=0': 'flag --count=0: 0 is not a positive integer',
   '--config.seed=abc': "flag --config.seed=abc: invalid literal for int() with base 10: 'abc'",
   '--config.nope=1': "unknown field 'nope' in --config: its file or configs/default.py has all",
-  '--config.sed=1': (
-    'unknown field \'sed\' Did you mean "seed" instead of "sed"? in --config: '
-    'its file or configs/default.py has all'
-  ),
+  '--config.sed=1': "unknown field 'sed' in --config: did you mean 'seed'?",
+  '--config.checkpoint.pth=x': "unknown field 'pth' in --config: its file or",
+  '--config.data.download=maybe': 'flag --config.data.download=maybe: give true or false',
   'extra': "unexpected argument 'extra': flags have the form --name=value",
 }
 
@@ -202,9 +201,14 @@ def test_a_wrong_flag_is_answered_in_one_line(call, tmp_path, flag):
 
 
 CONFIGS = {
-  'configs/missing.py': "No such file or directory: 'configs/missing.py'",
-  'configs': "Is a directory: 'configs'",
-  'configs/bgl.py:nope': "unknown schedule 'nope': use one of ['', 'full', 'quick']",
+  'configs/missing.py': (
+    f'--config=configs/missing.py: there is no such file in {ROOT}: call from the folder that has '
+    'configs/, or give the whole path'
+  ),
+  'configs': '--config=configs is a folder: name a .py file in it',
+  'configs/bgl.py:nope': (
+    "nope: unknown schedule 'nope': behind the colon stands full or quick, or leave both out"
+  ),
 }
 
 
@@ -224,7 +228,25 @@ def test_a_config_with_wrong_syntax_is_named_with_its_line(call, tmp_path):
 
 def test_config_and_workdir_must_be_given(call, tmp_path):
   assert '--workdir must have a value' in mistake(call(of(tmp_path)[0]))
-  assert '--config must have a value' in mistake(call(of(tmp_path)[1]))
+  said = '--config must have a value: a file such as --config=configs/thunderbird.py'
+  assert mistake(call(of(tmp_path)[1])) == said
+  assert mistake(call(of(tmp_path)[1], '--config.seed=1')) == said
+
+
+def test_more_devices_than_there_are_are_refused_for_a_new_workdir_only(runs, call, tmp_path):
+  workdir, many = tmp_path / 'workdir', '--config.devices=99'
+  said = mistake(call(*of(workdir), many))
+  assert said.startswith('--config.devices=99, but the number of devices is 4: give that at most')
+  assert not (workdir / 'config.json').exists()
+  said = mistake(call(*of(runs.finished('bgl')), many))  # a run may go on with fewer devices
+  assert 'holds a run with another config: devices is' in said
+
+
+def test_help_begins_with_what_the_program_does_and_how_it_is_called(runs):
+  answer = subprocess.run(**command(runs, '--help', devices=1), capture_output=True)
+  first, *lines = answer.stdout.splitlines()
+  assert first.startswith('Oversamples rare abnormal log lines')
+  assert sum(line.startswith('  python -m logjax.main --config=') for line in lines[:8]) == 2
 
 
 @pytest.mark.parametrize(
@@ -288,7 +310,9 @@ def mistake_after_reading(answer: tuple[int, str, str]) -> str:
 def test_a_workdir_that_cannot_be_written_is_named(call, tmp_path):
   path = tmp_path / 'file'
   path.write_text('')
-  assert mistake(call(*of(path))) == f'cannot write to --workdir={path}: File exists'
+  for mode in ('train', 'evaluate'):
+    said = mistake(call(*of(path), f'--mode={mode}'))
+    assert said == f'--workdir={path} is a file: name a folder'
   inside = path / 'workdir'
   assert mistake(call(*of(inside))) == f'cannot write to --workdir={inside}: Not a directory'
 

@@ -400,3 +400,8 @@ def test_missing_or_other_generators_are_one_line(fitted, tmp_path):
   with pytest.raises(LogjaxError, match='checkpoint') as raised:
     restore_generators(folder, other.seqgan)
   assert '\n' not in str(raised.value)
+
+
+def test_an_oversampler_without_a_branch_is_refused():
+  with pytest.raises(ValueError, match="'new' makes no rows: _make_generate has no branch for it"):
+    oversample(config_of(name='new'), TRAIN, 2, jax.random.key(0))

@@ -45,7 +45,7 @@ def test_a_short_loop_says_one_plain_line_at_its_end(capsys, clock):
       clock.now += 2
       advance(f'loss {loss}')
     assert capsys.readouterr() == ('', '')
-  assert capsys.readouterr() == ('', 'training: 3/3 in 6 s loss 1\n')
+  assert capsys.readouterr() == ('', 'training: 3/3 in 6 s, loss 1\n')
 
 
 def test_a_loop_that_stops_early_says_how_far_it_came(capsys, clock):
@@ -62,16 +62,32 @@ def test_a_long_loop_says_a_line_now_and_then_with_the_time_left(capsys, clock):
       clock.now += 8
       advance(f'epoch {epoch}')
   assert capsys.readouterr().err.splitlines() == [
-    'training: 2/10 in 16 s, about 64 s left epoch 1',
-    'training: 4/10 in 32 s, about 48 s left epoch 3',
-    'training: 6/10 in 48 s, about 32 s left epoch 5',
-    'training: 8/10 in 64 s, about 16 s left epoch 7',
-    'training: 10/10 in 80 s epoch 9',
+    'training: 2/10 in 16 s, about 64 s left, epoch 1',
+    'training: 4/10 in 32 s, about 48 s left, epoch 3',
+    'training: 6/10 in 48 s, about 32 s left, epoch 5',
+    'training: 8/10 in 64 s, about 16 s left, epoch 7',
+    'training: 10/10 in 80 s, epoch 9',
   ]
 
 
 def test_a_loop_without_rounds_says_nothing(capsys):
   with Progress().track('training', 0):
+    pass
+  assert capsys.readouterr().err == ''
+
+
+def test_a_loop_that_goes_on_counts_from_what_was_reached_and_times_the_rest_alone(capsys, clock):
+  with Progress().track('training', 30, done=26) as advance:
+    for _ in range(4):
+      clock.now += 16
+      advance()
+  assert capsys.readouterr().err.splitlines() == [
+    'training: 27/30 in 16 s, about 48 s left',
+    'training: 28/30 in 32 s, about 32 s left',
+    'training: 29/30 in 48 s, about 16 s left',
+    'training: 30/30 in 64 s',
+  ]
+  with Progress().track('training', 30, done=30):
     pass
   assert capsys.readouterr().err == ''
 
@@ -89,6 +105,9 @@ def test_a_terminal_shows_a_bar_with_count_rate_and_note(monkeypatch):
     advance('loss [1]')
   shown = screen.getvalue()
   assert 'training' in shown and '2/2' in shown and '/s' in shown and 'loss [1]' in shown
+  with Progress().track('going on', 9, done=8) as advance:
+    advance()
+  assert '9/9' in screen.getvalue()
 
 
 def test_what_is_said_is_one_plain_line_of_any_length(capsys):

@@ -486,3 +486,17 @@ def test_broken_json_is_named_with_its_line(workdir):
   (workdir / 'results.json').write_text('{')
   with pytest.raises(LogjaxError, match=r'results\.json is damaged \(Expecting .* in this workdir'):
     write_report(workdir)
+
+
+@pytest.mark.parametrize(('name', 'words'), [('seqgan', 'generated'), ('random', 'repeated')])
+def test_training_rows_that_an_oversampler_made_are_told_wherever_rows_are_counted(
+  workdir, name, words
+):
+  results = json.loads((workdir / 'results.json').read_text())
+  assert f'of them {words}, tested' not in page_of(workdir)
+  results['oversampler']['name'] = name
+  results['split']['train']['synthetic'] = 16_236
+  (workdir / 'results.json').write_text(json.dumps(results))
+  page = page_of(workdir)
+  assert f'Trained on 19,800 rows, 16,236 of them {words}, tested on' in page
+  assert f'%), 16,236 of them {words}</dd>' in page

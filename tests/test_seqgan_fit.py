@@ -343,10 +343,12 @@ def test_every_epoch_is_watched(watched):
 
 
 @pytest.mark.parametrize('stop', [(STAGES[0], 0), (STAGES[1], 0), (STAGES[2], 0)])
-def test_training_goes_on_from_a_watched_state_as_if_it_had_not_stopped(watched, stop):
+def test_training_goes_on_from_a_watched_state_as_if_it_had_not_stopped(watched, stop, capsys):
   settings, generators, workdir, states = watched
   measured = reproducible(workdir)
   start = (*stop, states[stop])
+  capsys.readouterr()
   again = fit(settings, method='seqgan', devices=2, workdir=workdir, start=start)
+  assert 'generator against discriminator: 2/2 in ' in capsys.readouterr().err
   jax.tree.map(np.testing.assert_array_equal, again.params, generators.params)
   assert reproducible(workdir) == measured

@@ -219,7 +219,7 @@ def _against_rivals(entry: Mapping[str, Any], chosen: bool) -> str:
     ('beats', 'better'),
     ('does not beat', 'worse'),
     ('is not told apart from', 'not told apart'),
-    (f'is undecided ({_FEW}) against', 'undecided'),
+    (f'has no verdict ({_FEW}) against', 'undecided'),
     ('cannot be compared with', number(None)),
   ):
     names = []
@@ -229,9 +229,8 @@ def _against_rivals(entry: Mapping[str, Any], chosen: bool) -> str:
     if names:
       clauses.append(f'{verb} {listed(names)}')
   best = ', its best on these rows,' if chosen else ''
-  return (
-    f'{entry["detector"]} with {entry["oversampler"]}{best} by abnormal F1: {"; ".join(clauses)}.'
-  )
+  who = f'{entry["detector"]} with {entry["oversampler"]}{best}'
+  return f'By abnormal F1, {who} {"; ".join(clauses)}.'
 
 
 def _rival(name: str) -> str:

@@ -200,8 +200,10 @@ def _make_generate(
     return lambda key: smote_rows(
       fitted, count, length=length, neighbours=neighbours, seed=_seed_of(key)
     )
-  points = _points(rows, config.seed)
-  return lambda key: smoten_rows(points, count, neighbours=neighbours, seed=_seed_of(key))
+  if settings.name == 'smoten':
+    points = _points(rows, config.seed)
+    return lambda key: smoten_rows(points, count, neighbours=neighbours, seed=_seed_of(key))
+  raise ValueError(f'{settings.name!r} makes no rows: _make_generate has no branch for it')
 
 
 def _points(rows: np.ndarray, seed: int) -> np.ndarray:

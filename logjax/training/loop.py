@@ -160,9 +160,9 @@ def fit(
   state = replicate(reached.state, devices)
   for _ in range(reached.epochs):
     draw(order)  # as before, so that what follows is drawn as if not stopped
-  epochs = 0 if reached.finished else settings.epochs - reached.epochs
-  with progress.track(label, epochs) as advance:
-    for epoch in range(reached.epochs, reached.epochs + epochs):
+  epochs = reached.epochs if reached.finished else settings.epochs
+  with progress.track(label, epochs, done=reached.epochs) as advance:
+    for epoch in range(reached.epochs, epochs):
       index, weights = draw(order)
       if importance is not None:
         weights *= importance[index]

@@ -21,6 +21,7 @@ from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from logjax.errors import LogjaxError
 from logjax.hosts import HOSTS
 
 AXIS = 'data'
@@ -38,6 +39,20 @@ def choose_devices(most: int = 0, *, dividing: int = 0) -> int:
   if most:
     each = min(each, max(most // processes, 1))
   return processes * max(n for n in range(1, each + 1) if dividing % n == 0)
+
+
+def check_devices(most: int) -> None:
+  """Refuses more devices than all processes have.
+
+  Raises:
+    LogjaxError: with how many there are.
+  """
+  there = jax.device_count()
+  if most > there:
+    raise LogjaxError(
+      f'--config.devices={most}, but the number of devices is {there}: give that at most, or 0 for '
+      'all'
+    )
 
 
 def sum_over_devices(tree: Any) -> Any:

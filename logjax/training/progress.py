@@ -144,12 +144,13 @@ class Progress:
     self._beat()
 
   @contextlib.contextmanager
-  def track(self, name: str, total: int) -> Iterator[Callable[..., None]]:
+  def track(self, name: str, total: int, *, done: int = 0) -> Iterator[Callable[..., None]]:
     """Shows how far a loop is.
 
     Args:
       name: of the loop.
       total: number of its rounds.
+      done: how many of them earlier calls have done; times and rates are of this call alone.
 
     Yields:
       `advance(note='')`, to be called after every round with what it measured.
@@ -165,17 +166,17 @@ class Progress:
         rich.progress.TextColumn('{task.fields[rate]} {task.fields[note]}'),
       )
       with rich.progress.Progress(*columns, console=self._console) as bars:
-        task = bars.add_task(name, total=total, rate='', note='')
+        task = bars.add_task(name, total=total, completed=done, rate='', note='')
         begin = time.monotonic()
 
         def advance(note: str = '') -> None:
-          done = bars.tasks[task].completed + 1
-          rate = f'{done / (time.monotonic() - begin):.2g}/s'
+          here = bars.tasks[task].completed + 1 - done
+          rate = f'{here / (time.monotonic() - begin):.2g}/s'
           bars.update(task, advance=1, note=note, rate=rate)
 
         yield advance
     else:
-      with self._plain(name, total) as advance:
+      with self._plain(name, total, done) as advance:
         yield advance
 
   def megabytes(self, name: str) -> Callable[[int, int], None]:
@@ -192,10 +193,10 @@ class Progress:
     return advance
 
   @contextlib.contextmanager
-  def _plain(self, name: str, total: int) -> Iterator[Callable[..., None]]:
+  def _plain(self, name: str, total: int, reached: int) -> Iterator[Callable[..., None]]:
     """Prints a line at most every few seconds and one at the end, which may come early."""
     begin = last = time.monotonic()
-    done, latest = 0, ''
+    done, latest = reached, ''
 
     def advance(note: str = '') -> None:
       nonlocal done, last, latest
@@ -203,14 +204,14 @@ class Progress:
       now = time.monotonic()
       if done < total and now - last > _SECONDS_BETWEEN_LINES:
         last = now
-        left = (now - begin) / done * (total - done)
+        left = (now - begin) / (done - reached) * (total - done)
         say(f'{now - begin:.0f} s, about {left:.0f} s left')
 
     def say(duration: str) -> None:
-      self.say(f'{name}: {done}/{total} in {duration} {latest}'.rstrip())
+      self.say(f'{name}: {done}/{total} in {duration}' + (f', {latest}' if latest else ''))
 
     yield advance
-    if done:
+    if done > reached:
       say(f'{time.monotonic() - begin:.0f} s')
 
 

@@ -110,7 +110,7 @@ def fit_generators(
     first = last + 1 if number == done else 0
     if first == 0:
       state = replicate(phase.begin(state), devices)
-    with progress.track(phase.title, phase.epochs - first) as advance:
+    with progress.track(phase.title, phase.epochs, done=first) as advance:
       for epoch in range(first, phase.epochs):
         try:
           state, metrics = _checked(phase, state, jax.random.fold_in(phase_key, epoch))
