@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -56,9 +55,9 @@ def _unknown_field(error: Exception) -> LogjaxError:
   while isinstance(said, Exception):
     said = said.args[0]
   said = ' '.join(str(said).split())
-  similar = re.search('Did you mean "(.+)" instead of "(.+)"', said)
+  _, similar, rest = said.partition('Did you mean "')
   if similar:
-    likely, name = similar.groups()
+    likely, _, name = rest.rstrip('"?').partition('" instead of "')
     return LogjaxError(f'unknown field {name!r} in --config: did you mean {likely!r}?')
   return LogjaxError(f'unknown field {said} in --config: its file or configs/default.py has all')
 
@@ -68,10 +67,10 @@ def _not_loaded(error: OSError) -> LogjaxError:
   if isinstance(error.__cause__, IsADirectoryError):
     return LogjaxError(f'--config={error.__cause__.filename} is a folder: name a .py file in it')
   said = str(error).strip().splitlines()[-1].strip()
-  missing = re.search(rf"{os.strerror(errno.ENOENT)}: '(.+)'", said)
+  _, missing, path = said.partition(f'{os.strerror(errno.ENOENT)}: ')
   if missing:
     return LogjaxError(
-      f'--config={missing[1]}: there is no such file in {Path.cwd()}: call from the folder that '
+      f'--config={path[1:-1]}: there is no such file in {Path.cwd()}: call from the folder that '
       'has configs/, or give the whole path'
     )
   return LogjaxError(said)
