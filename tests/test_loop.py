@@ -14,8 +14,9 @@ from measurements import reproducible
 from ml_collections import ConfigDict
 
 from logjax.errors import LogjaxError
+from logjax.training.blocks import make_apply, make_validate
 from logjax.training.keeper import Keeper
-from logjax.training.loop import draw_epoch, epoch_shape, fit, make_apply, make_validate
+from logjax.training.loop import draw_epoch, epoch_shape, fit
 from logjax.training.parallel import parallel, scan_steps
 from logjax.training.progress import Progress
 from logjax.training.state import create_state, make_train_step

@@ -13,7 +13,8 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from logjax.training.loop import Trained, fit, make_apply, make_validate
+from logjax.training.blocks import make_apply, make_validate
+from logjax.training.loop import Trained, fit
 from logjax.training.parallel import choose_devices, parallel, scan_steps
 from logjax.training.progress import Progress
 from logjax.training.state import create_state, make_train_step

@@ -11,8 +11,9 @@ from flax import linen as nn
 
 from logjax.detectors.autoencoder import drop_rate
 from logjax.layers import GRUCell
+from logjax.training.blocks import make_apply, make_validate
 from logjax.training.keys import numpy_generator
-from logjax.training.loop import Trained, fit, make_apply, make_validate
+from logjax.training.loop import Trained, fit
 from logjax.training.parallel import choose_devices, parallel, scan_steps
 from logjax.training.progress import Progress
 from logjax.training.state import TrainState, create_state, make_train_step

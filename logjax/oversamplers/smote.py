@@ -23,7 +23,7 @@ from logjax.detectors.autoencoder import (
   scaled,
 )
 from logjax.oversamplers.seqgan.sets import make_sets, to_vocabulary
-from logjax.training.loop import make_apply
+from logjax.training.blocks import make_apply
 from logjax.training.progress import Progress
 
 # Rows of an autoencoder's epoch: a few rows are gone through many times, or they teach too little.
