@@ -6,8 +6,8 @@ import numpy as np
 
 from logjax.detectors.autoencoder_gru import Detector
 from logjax.evaluation.metrics import precision_recall_points
+from logjax.examples.similarity import nearest
 from logjax.results import Rows
-from logjax.similarity import nearest
 
 _MISTAKES = 20
 _GENERATED = 20

@@ -6,10 +6,8 @@ import jax
 import numpy as np
 import polars as pl
 
-from logjax.corpora.examples import Prepared, add_generated, prepare
 from logjax.corpora.parsing import write_rejected, write_rejected_lines
 from logjax.corpora.source import Corpus, open_corpus
-from logjax.corpora.splits import knows_all, redraw
 from logjax.details import make_details
 from logjax.detectors.autoencoder_gru import (
   Detector,
@@ -19,16 +17,20 @@ from logjax.detectors.autoencoder_gru import (
   score_rows,
 )
 from logjax.errors import LogjaxError
-from logjax.evaluation.report import write_report
-from logjax.generated import (
+from logjax.evaluation.scores import TestScores, save_scores
+from logjax.examples.lines import Prepared, add_generated, prepare
+from logjax.examples.splits import knows_all, redraw
+from logjax.files import write_json
+from logjax.oversamplers.generated import (
   make_generated,
   oversampler_rows,
   restore_generated,
   write_generated,
 )
 from logjax.oversamplers.oversample import MAKE_NO_ROWS, Oversampled
-from logjax.oversamplers.resample import random_rows
+from logjax.oversamplers.repeat import random_rows
 from logjax.oversamplers.saved import restore_generators, sample_rows
+from logjax.reports.run import write_report
 from logjax.results import (
   Rows,
   make_results,
@@ -36,7 +38,6 @@ from logjax.results import (
   seen_texts,
   test_results,
 )
-from logjax.scores import TestScores, save_scores
 from logjax.stages import (
   MARKERS,
   Run,
@@ -46,7 +47,6 @@ from logjax.stages import (
   release,
   stage,
 )
-from logjax.workdir import write_json
 
 
 def train(run: Run, command: str, *, keep_scores: bool = False) -> dict:

@@ -25,9 +25,9 @@ from ml_collections import config_flags
 import logjax
 from logjax.command_line import cache_folder, command, parse, use_all_cores
 from logjax.errors import LogjaxError, is_full, quiet_threads
-from logjax.hosts import HOSTS, find_place
-from logjax.stopping import STOPPING, Stopped
-from logjax.watch import Place
+from logjax.training.hosts import HOSTS, find_place
+from logjax.training.stopping import STOPPING, Stopped
+from logjax.training.watch import Place
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Configuration file.', lock_config=True)
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints, results, report.')
@@ -101,8 +101,8 @@ def check_alone(place: Place | None) -> None:
 
 def run_ladder(workdir: Path) -> None:
   """Takes one leak away after the other."""
-  from logjax import ladder
-  from logjax.evaluation.terminal import print_ladder
+  from logjax.reports.terminal import print_ladder
+  from logjax.studies import ladder
 
   results = ladder.run(_CONFIG.value, workdir, cache_folder(), command('python'))
   if HOSTS.first:
@@ -111,8 +111,8 @@ def run_ladder(workdir: Path) -> None:
 
 def run_compare(workdir: Path) -> None:
   """Compares oversamplers and detectors."""
-  from logjax import compare
-  from logjax.evaluation.terminal import print_leaderboard
+  from logjax.reports.terminal import print_leaderboard
+  from logjax.studies import compare
 
   results = compare.run(_CONFIG.value, workdir, cache_folder(), command('python'))
   if HOSTS.first:
@@ -145,7 +145,7 @@ def run_experiment(workdir: Path) -> None:
   """Runs an experiment on logs."""
   # Imported only now: --help and wrong flags answer at once.
   from logjax import experiment
-  from logjax.evaluation.terminal import print_results
+  from logjax.reports.terminal import print_results
   from logjax.settings import resolve
   from logjax.stages import open_run
 

@@ -11,9 +11,7 @@ import ml_collections
 import numpy as np
 import polars as pl
 
-from logjax.corpora.examples import Examples, Prepared, masked_rows
 from logjax.corpora.source import Corpus, log_digest
-from logjax.corpora.splits import Split, knows_all
 from logjax.detectors.autoencoder_gru import Detector
 from logjax.detectors.baselines import baseline_scores
 from logjax.evaluation.metrics import (
@@ -23,6 +21,8 @@ from logjax.evaluation.metrics import (
   natural_precision,
 )
 from logjax.evaluation.quality import quality
+from logjax.examples.lines import Examples, Prepared, masked_rows
+from logjax.examples.splits import Split, knows_all
 from logjax.oversamplers.oversample import Oversampled
 from logjax.training.parallel import choose_devices
 

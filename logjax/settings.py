@@ -6,8 +6,8 @@ from typing import Any
 
 import ml_collections
 
-from logjax.corpora.splits import leaks_of, split_kind
 from logjax.errors import LogjaxError
+from logjax.examples.splits import leaks_of, split_kind
 
 OVERSAMPLERS = tuple('none class_weights random smote smoten mle seqgan maligan textgan'.split())
 CHOICES = {

@@ -16,21 +16,14 @@ import jax
 import ml_collections
 import numpy as np
 
-from logjax.corpora.examples import Prepared
 from logjax.errors import LogjaxError
-from logjax.hosts import HOSTS
+from logjax.examples.lines import Prepared
+from logjax.files import read_json, write_json
 from logjax.settings import flatten
+from logjax.training.hosts import HOSTS
 from logjax.training.keeper import Keeper
 from logjax.training.progress import Progress
-from logjax.workdir import (
-  REMOVE,
-  Lock,
-  claim_workdir,
-  config_digest,
-  read_config,
-  read_json,
-  write_json,
-)
+from logjax.workdir import REMOVE, Lock, claim_workdir, config_digest, read_config
 
 Result = TypeVar('Result')
 _SECONDS = 'seconds.json'

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import ml_collections
 
 from logjax.errors import LogjaxError
+from logjax.files import read_json, write_json
 from logjax.settings import flatten
 
 REMOVE = 'remove it and run the same command again'  # of what is then made anew
@@ -68,39 +69,6 @@ def read_config(workdir: Path) -> dict[str, Any]:
   except OSError:
     pass  # reading it says why
   return read_json(path, dict, 'choose another --workdir')
-
-
-def read_json(path: Path, kind: type, cure: str) -> Any:
-  """Reads what `write_json` wrote.
-
-  Args:
-    path: of the file.
-    kind: of the value, such as `dict`.
-    cure: what to do where the file is damaged or missing, for the user.
-
-  Raises:
-    LogjaxError: when it cannot be read, or holds something else.
-  """
-  try:
-    value = json.loads(path.read_text(encoding='utf-8'))
-  except FileNotFoundError:
-    raise LogjaxError(f'{path} is missing: {cure}') from None
-  except OSError as error:  # the machine failed, not the file
-    raise LogjaxError(
-      f'cannot read {path}: {error.strerror}; run the same command again'
-    ) from error
-  except ValueError as error:
-    raise LogjaxError(f'{path} is damaged ({error}): {cure}') from None
-  if not isinstance(value, kind):
-    raise LogjaxError(f'{path} is damaged ({type(value).__name__}, not {kind.__name__}): {cure}')
-  return value
-
-
-def write_json(path: Path, value: Any) -> None:
-  """Writes JSON to a file that appears whole or not at all."""
-  partial = path.with_name(path.name + '.part')
-  partial.write_text(json.dumps(value, indent=2, allow_nan=False) + '\n')
-  partial.replace(path)
 
 
 class Lock:

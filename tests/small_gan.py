@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import optax
 
-from logjax.oversamplers.seqgan.models import Discriminator, Generator
-from logjax.oversamplers.seqgan.train import Rewards, SeqGAN, SeqGANState, create
+from logjax.seqgan.models import Discriminator, Generator
+from logjax.seqgan.train import Rewards, SeqGAN, SeqGANState, create
 from logjax.training.parallel import divide, divide_batch, parallel
 
 SETS, BATCH, LENGTH, VOCABULARY = 2, 4, 4, 5

@@ -10,9 +10,9 @@ from compiling import compiled_fast
 from measurements import reproducible
 
 from logjax import experiment
-from logjax.corpora.splits import LEAKS
 from logjax.errors import LogjaxError
-from logjax.generated import oversampler_rows
+from logjax.examples.splits import LEAKS
+from logjax.oversamplers.generated import oversampler_rows
 from logjax.settings import resolve
 from logjax.stages import open_run
 

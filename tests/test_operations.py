@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 GUIDE = ROOT / 'docs' / 'operations.md'
 TELLS = ('say', '_say')  # functions that print a line for the user
 # Modules with an error whose words are put together elsewhere; they are quoted from there.
-WORDLESS = ('logjax/command_line.py', 'logjax/corpora/parsing.py', 'logjax/part.py')
+WORDLESS = ('logjax/command_line.py', 'logjax/corpora/parsing.py', 'logjax/studies/subrun.py')
 
 
 def of(text: str) -> str:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from logjax.arrays import load_array, load_arrays
 from logjax.errors import LogjaxError
-from logjax.generated import restore_generated
-from logjax.scores import load_scores
+from logjax.evaluation.scores import load_scores
+from logjax.files import load_array, load_arrays
+from logjax.oversamplers.generated import restore_generated
 from logjax.training.checkpoint import restore_params, save_params
 from logjax.training.keeper import Keeper
 
@@ -27,10 +27,10 @@ MODULES = {
 USES_RE = {
   'logjax/corpora/fields.py',
   'logjax/corpora/reading.py',
-  'logjax/corpora/rendering.py',
-  'logjax/evaluation/leaderboard_report.py',
-  'logjax/evaluation/plots.py',
-  'logjax/hosts.py',
+  'logjax/corpora/simulated/rendering.py',
+  'logjax/reports/leaderboard.py',
+  'logjax/reports/plots.py',
+  'logjax/training/hosts.py',
 }
 UNSAFE_MODULES = {
   'pickle',

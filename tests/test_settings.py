@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from configs import default
-from logjax.corpora.splits import LEAKS
 from logjax.errors import LogjaxError
+from logjax.examples.similarity import SIMILARITIES
+from logjax.examples.splits import LEAKS
+from logjax.files import write_json
 from logjax.settings import (
   ABOVE_ZERO,
   AUTO,
@@ -26,8 +28,7 @@ from logjax.settings import (
   flatten,
   resolve,
 )
-from logjax.similarity import SIMILARITIES
-from logjax.workdir import claim_workdir, config_digest, read_config, write_json
+from logjax.workdir import claim_workdir, config_digest, read_config
 
 CONFIGS = Path(default.__file__).parent
 BENCHMARKS = {'benchmark', 'oracle'}  # they run no experiment on logs and have fields of their own

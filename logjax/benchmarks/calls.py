@@ -12,9 +12,9 @@ import numpy as np
 
 from logjax.benchmarks.floor import Work
 from logjax.benchmarks.workload import Workload, count_rollouts, count_tokens
-from logjax.oversamplers.seqgan import train
-from logjax.oversamplers.seqgan.rollout import make_sentence_critic, rollout_sums
-from logjax.oversamplers.seqgan.sampling import make_policy
+from logjax.seqgan import train
+from logjax.seqgan.rollout import make_sentence_critic, rollout_sums
+from logjax.seqgan.sampling import make_policy
 from logjax.training.parallel import (
   gather_over_devices,
   scan_steps,

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from logjax.oversamplers.seqgan.train import SeqGAN, SeqGANState
+from logjax.seqgan.train import SeqGAN, SeqGANState
 from logjax.training.parallel import parallel, replicate, sum_over_devices
 
 _LEAST_SECONDS = 0.05  # of a timed loop

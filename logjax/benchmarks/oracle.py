@@ -20,8 +20,8 @@ import numpy as np
 from jax import lax
 
 from logjax.errors import LogjaxError
-from logjax.oversamplers.seqgan.models import Generator
-from logjax.oversamplers.seqgan.sampling import log_probabilities, make_policy, sample_sentence
+from logjax.seqgan.models import Generator
+from logjax.seqgan.sampling import log_probabilities, make_policy, sample_sentence
 
 # Rows whose logits are in memory together.
 _BLOCK = 256

@@ -21,9 +21,9 @@ import numpy as np
 from logjax.benchmarks.oracle import Writer
 from logjax.benchmarks.oracle_judge import Judge
 from logjax.errors import LogjaxError
-from logjax.oversamplers.seqgan.fit import STAGES
-from logjax.oversamplers.seqgan.models import Generator
-from logjax.oversamplers.seqgan.train import SeqGANState
+from logjax.seqgan.fit import STAGES
+from logjax.seqgan.models import Generator
+from logjax.seqgan.train import SeqGANState
 from logjax.training.checkpoint import restore_params, save_params
 from logjax.training.progress import Progress
 

@@ -26,13 +26,14 @@ from logjax.benchmarks.oracle import (
 from logjax.benchmarks.oracle_judge import DISTINCT, Judge
 from logjax.benchmarks.oracle_recorder import ADVERSARIAL, MLE, OutOfTime, Recorder
 from logjax.errors import LogjaxError
-from logjax.oversamplers.seqgan import train
-from logjax.oversamplers.seqgan.fit import fit_generators
-from logjax.oversamplers.seqgan.generators import make_model
-from logjax.oversamplers.seqgan.sets import Sets
+from logjax.files import read_json, write_json
+from logjax.seqgan import train
+from logjax.seqgan.fit import fit_generators
+from logjax.seqgan.generators import make_model
+from logjax.seqgan.sets import Sets
 from logjax.settings import check_values
 from logjax.training.progress import Progress
-from logjax.workdir import REMOVE, Lock, claim_workdir, read_json, write_json
+from logjax.workdir import REMOVE, Lock, claim_workdir
 
 
 def run(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:

@@ -25,9 +25,9 @@ from logjax.benchmarks.floor import Work
 from logjax.benchmarks.measuring import time_call
 from logjax.benchmarks.workload import Workload, create_state, synthetic
 from logjax.detectors.autoencoder_gru import NAMES
-from logjax.detectors.gru import GRUTrainer
 from logjax.errors import LogjaxError
-from logjax.oversamplers.seqgan.generators import make_model
+from logjax.models.classifier import GRUTrainer
+from logjax.seqgan.generators import make_model
 
 
 def run(config: ml_collections.ConfigDict) -> Iterator[dict[str, Any]]:

@@ -16,13 +16,13 @@ from logjax.corpora.formats import FORMATS
 from logjax.corpora.labels import LineLabels
 from logjax.corpora.parsing import parse_blocks
 from logjax.corpora.reading import read_blocks
-from logjax.corpora.text import PAD, fit_vocabulary, read_texts
 from logjax.errors import LogjaxError
-from logjax.oversamplers.seqgan import train
-from logjax.oversamplers.seqgan.fit import fit_generators
-from logjax.oversamplers.seqgan.rollout import Critic, prefixes_to_finish, rollout_sums
-from logjax.oversamplers.seqgan.sampling import make_policy
-from logjax.oversamplers.seqgan.sets import make_sets
+from logjax.examples.text import PAD, fit_vocabulary, read_texts
+from logjax.seqgan import train
+from logjax.seqgan.fit import fit_generators
+from logjax.seqgan.rollout import Critic, prefixes_to_finish, rollout_sums
+from logjax.seqgan.sampling import make_policy
+from logjax.seqgan.sets import make_sets
 from logjax.training.progress import Progress
 
 _MAX_REJECTED = 0.01  # share of the lines that may fail to fit the format

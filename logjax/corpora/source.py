@@ -22,9 +22,9 @@ from logjax.corpora.formats import FORMATS, LogFormat, own_format
 from logjax.corpora.labels import OPENSTACK_ABNORMAL_INSTANCES, LineLabels, read_abnormal_blocks
 from logjax.corpora.parsing import Logs, parse_blocks
 from logjax.corpora.reading import WHOLE, Block, Share, file_name, read_blocks
-from logjax.corpora.simulate import ABNORMAL_SHARE, VERSION, simulate
+from logjax.corpora.simulated.simulate import ABNORMAL_SHARE, VERSION, simulate
 from logjax.errors import LogjaxError
-from logjax.hosts import HOSTS
+from logjax.training.hosts import HOSTS
 
 CORPORA = (*FORMATS, 'own')
 

@@ -12,16 +12,15 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from logjax.arrays import load_arrays
-from logjax.corpora.examples import Examples
-from logjax.corpora.splits import Split
-from logjax.detectors.autoencoder import fit_autoencoder, make_autoencoder, make_encode
-from logjax.detectors.gru import FeatureRows, GRUTrainer
 from logjax.errors import LogjaxError
 from logjax.evaluation.metrics import best_f1_threshold
+from logjax.examples.lines import Examples
+from logjax.examples.splits import Split
+from logjax.files import load_arrays, write_json
+from logjax.models.autoencoder import fit_autoencoder, make_autoencoder, make_encode
+from logjax.models.classifier import FeatureRows, GRUTrainer
 from logjax.training.checkpoint import restore_params, save_params
 from logjax.training.progress import Progress
-from logjax.workdir import write_json
 
 NAMES = ('normal', 'abnormal')
 

@@ -15,10 +15,10 @@ import polars as pl
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from logjax.corpora.text import SPECIAL_TOKENS, Vocabulary
 from logjax.errors import LogjaxError
 from logjax.evaluation.metrics import THRESHOLD
-from logjax.similarity import nearest
+from logjax.examples.similarity import nearest
+from logjax.examples.text import SPECIAL_TOKENS, Vocabulary
 
 _BATCH = 100_000  # texts scored at once: bounds the memory of the feature matrix
 _MOST_SETS = 50_000  # word sets of train that others are compared with: bounds the time

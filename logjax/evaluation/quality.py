@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.preprocessing import normalize
 
-from logjax.corpora.text import PAD
 from logjax.evaluation.diversity import self_bleu
+from logjax.examples.text import PAD
 
 # Self-BLEU rises with the number of rows that are compared: this many, or all of fewer.
 _BLEU_ROWS = 1_000

@@ -12,15 +12,15 @@ import ml_collections
 import numpy as np
 import polars as pl
 
-from logjax.corpora.text import PAD
 from logjax.errors import LogjaxError
-from logjax.oversamplers.resample import random_rows
-from logjax.oversamplers.seqgan.fit import METHODS, fit_generators
-from logjax.oversamplers.seqgan.generators import Generators, make_generate
-from logjax.oversamplers.seqgan.kept import kept
-from logjax.oversamplers.seqgan.sets import make_sets, split_into_sets
+from logjax.examples.similarity import remove_similar
+from logjax.examples.text import PAD
+from logjax.oversamplers.repeat import random_rows
 from logjax.oversamplers.smote import Codes, distinct_rows, fit_codes, smote_rows, smoten_rows
-from logjax.similarity import remove_similar
+from logjax.seqgan.fit import METHODS, fit_generators
+from logjax.seqgan.generators import Generators, make_generate
+from logjax.seqgan.kept import kept
+from logjax.seqgan.sets import make_sets, split_into_sets
 from logjax.training.progress import Progress
 
 MAKE_NO_ROWS = ('none', 'class_weights')  # the second weighs the classes in the detector's loss

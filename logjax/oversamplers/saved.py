@@ -7,13 +7,12 @@ import jax
 import ml_collections
 import numpy as np
 
-from logjax.arrays import load_arrays
-from logjax.corpora.text import PAD, Vocabulary
 from logjax.errors import LogjaxError
+from logjax.examples.text import PAD, Vocabulary
+from logjax.files import load_arrays, read_json
 from logjax.oversamplers.oversample import GENERATORS
-from logjax.oversamplers.seqgan.generators import Generators, make_generate, make_model
+from logjax.seqgan.generators import Generators, make_generate, make_model
 from logjax.training.checkpoint import restore_params, save_params
-from logjax.workdir import read_json
 
 
 def sample_rows(

@@ -14,15 +14,15 @@ import numpy as np
 from imblearn.over_sampling import SMOTE
 from sklearn.neighbors import NearestNeighbors
 
-from logjax.corpora.text import PAD
-from logjax.detectors.autoencoder import (
+from logjax.examples.text import PAD
+from logjax.models.autoencoder import (
   Autoencoder,
   decode,
   fit_autoencoder,
   make_autoencoder,
   scaled,
 )
-from logjax.oversamplers.seqgan.sets import make_sets, to_vocabulary
+from logjax.seqgan.sets import make_sets, to_vocabulary
 from logjax.training.blocks import make_apply
 from logjax.training.progress import Progress
 

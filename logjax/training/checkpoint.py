@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 
 import logjax
 from logjax.errors import LogjaxError
-from logjax.hosts import HOSTS
+from logjax.training.hosts import HOSTS
 
 FORMAT = 1  # of checkpoints; raised when an older logjax could not read them
 

@@ -21,9 +21,9 @@ import orbax.checkpoint as ocp
 
 import logjax
 from logjax.errors import LogjaxError, is_full
-from logjax.hosts import HOSTS
-from logjax.stopping import STOPPING
 from logjax.training.checkpoint import check_sizes, digest_of, open_manager
+from logjax.training.hosts import HOSTS
+from logjax.training.stopping import STOPPING
 
 _FORMAT = 2  # of a checkpoint within a phase; another is refused
 

@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from logjax.errors import LogjaxError
-from logjax.hosts import HOSTS
+from logjax.training.hosts import HOSTS
 
 AXIS = 'data'
 

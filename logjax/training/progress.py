@@ -13,7 +13,7 @@ import jax
 import rich.console
 import rich.progress
 
-from logjax.hosts import HOSTS
+from logjax.training.hosts import HOSTS
 from logjax.training.keeper import Keeper
 
 _SECONDS_BETWEEN_LINES = 15

@@ -1,0 +1,1 @@
+"""From lines to examples: rows of numbers, and which of them train, validate and test."""

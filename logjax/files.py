@@ -1,0 +1,104 @@
+"""The files of a run: JSON and NumPy arrays, written whole or not at all, read without pickle."""
+
+import contextlib
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from logjax.errors import LogjaxError
+
+# What NumPy and the readers of zip files raise for files that were cut or changed.
+_DAMAGE = (
+  zipfile.BadZipFile,
+  zlib.error,
+  struct.error,
+  ArithmeticError,
+  AttributeError,
+  EOFError,
+  LookupError,
+  MemoryError,
+  OSError,
+  RuntimeError,
+  SyntaxError,
+  TypeError,
+  ValueError,
+)
+
+
+def load_arrays(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
+  """Reads all arrays of an .npz file by their names.
+
+  An array of Python objects would be a pickle, which can run code when it is read: it is refused.
+
+  Args:
+    path: of the file.
+    names: of arrays that must be in it.
+
+  Raises:
+    LogjaxError: when the file is missing, damaged, or not of numbers.
+  """
+  with _refused(path), np.load(path, allow_pickle=False) as file:
+    arrays = {name: file[name] for name in file.files}
+    if missing := sorted(set(names) - arrays.keys()):
+      raise ValueError(f'it has no {missing[0]}')
+    return arrays
+
+
+def load_array(path: Path) -> np.ndarray:
+  """Reads the array of an .npy file, with the refusals of `load_arrays`."""
+  with _refused(path):
+    array = np.load(path, allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+      raise ValueError('it is an .npz file')
+    return array
+
+
+@contextlib.contextmanager
+def _refused(path: Path) -> Iterator[None]:
+  """Says in one line what is wrong with a file."""
+  try:
+    yield
+  except _DAMAGE as error:
+    reason = ' '.join(str(error).split())[:120] or type(error).__name__
+    raise LogjaxError(
+      f'{path}: is damaged ({reason}): run --mode=train in a new workdir'
+    ) from error
+
+
+def read_json(path: Path, kind: type, cure: str) -> Any:
+  """Reads what `write_json` wrote.
+
+  Args:
+    path: of the file.
+    kind: of the value, such as `dict`.
+    cure: what to do where the file is damaged or missing, for the user.
+
+  Raises:
+    LogjaxError: when it cannot be read, or holds something else.
+  """
+  try:
+    value = json.loads(path.read_text(encoding='utf-8'))
+  except FileNotFoundError:
+    raise LogjaxError(f'{path} is missing: {cure}') from None
+  except OSError as error:  # the machine failed, not the file
+    raise LogjaxError(
+      f'cannot read {path}: {error.strerror}; run the same command again'
+    ) from error
+  except ValueError as error:
+    raise LogjaxError(f'{path} is damaged ({error}): {cure}') from None
+  if not isinstance(value, kind):
+    raise LogjaxError(f'{path} is damaged ({type(value).__name__}, not {kind.__name__}): {cure}')
+  return value
+
+
+def write_json(path: Path, value: Any) -> None:
+  """Writes JSON to a file that appears whole or not at all."""
+  partial = path.with_name(path.name + '.part')
+  partial.write_text(json.dumps(value, indent=2, allow_nan=False) + '\n')
+  partial.replace(path)

@@ -1,0 +1,1 @@
+"""Networks that several parts share, each for ONE example."""
