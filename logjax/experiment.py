@@ -68,8 +68,8 @@ def train(run: Run, command: str, *, keep_scores: bool = False) -> dict:
     ),
   )
   # Also of a call that was killed when the last stage was finished and its checkpoints still there.
-  run.progress.keeper.clear()
-  with run.progress.stage('test'):
+  run.runtime.checkpoints.delete()
+  with run.runtime.progress.stage('test'):
     scores, rivals = _test_scores(run, rows, detector), rival_scores(rows)
     results = make_results(run.config, run.leaks, rows, detector, scores, rivals)
     details = make_details(rows, detector, scores)
@@ -132,7 +132,7 @@ def generate(run: Run, count: int) -> pl.Series:
   generators, vocabulary = restore_generators(run.workdir / 'oversampler', run.config.seqgan)
   origin = (finished(run, 'oversampler') or {}).get('origin')
   if origin == 'simulated':
-    run.progress.say(_source_line(run.config.data.corpus, origin, ()))
+    run.runtime.progress.say(_source_line(run.config.data.corpus, origin, ()))
   return vocabulary.decode(sample_rows(run.config, generators, count, key=key))
 
 
@@ -142,19 +142,19 @@ def read(run: Run) -> tuple[Corpus, Prepared]:
   Raises:
     LogjaxError: as `open_corpus` and `prepare` do, and when an earlier call found other rows.
   """
-  with run.progress.stage('read'):
+  with run.runtime.progress.stage('read'):
     try:
-      data, told = run.config.data, run.progress.megabytes('download')
+      data, told = run.config.data, run.runtime.progress.megabytes('download')
       corpus = open_corpus(data, data.simulated_seed, run.cache, progress=told)
       logs = corpus.logs
-      run.progress.say(_source_line(corpus.name, corpus.origin, corpus.paths))
+      run.runtime.progress.say(_source_line(corpus.name, corpus.origin, corpus.paths))
       if logs.unfit:
         write_rejected(logs, run.workdir / 'rejected.tsv')
-        run.progress.say(
+        run.runtime.progress.say(
           f'{logs.unfit:,} lines do not fit the format: see {run.workdir / "rejected.tsv"}'
         )
       if untimed := logs.notes['untimed']:
-        run.progress.say(
+        run.runtime.progress.say(
           f'{untimed:,} lines have no time that can be read: that of the line before is taken'
         )
       prepared = prepare(run.config, run.leaks, logs)
@@ -163,11 +163,11 @@ def read(run: Run) -> tuple[Corpus, Prepared]:
       if error.rejected is not None:
         write_rejected_lines(error.rejected, run.workdir / 'rejected.tsv')
         kept, path = len(error.rejected), run.workdir / 'rejected.tsv'
-        run.progress.say(f'the first {kept:,} that do not fit are in {path}')
+        run.runtime.progress.say(f'the first {kept:,} that do not fit are in {path}')
       raise
     check_rows(run, prepared)
   abnormal = int(prepared.examples.abnormal.sum())
-  run.progress.say(
+  run.runtime.progress.say(
     f'{logs.lines:,} lines, {abnormal:,} abnormal; {len(prepared.masked):,} masked texts, '
     f'{len(prepared.vocabulary):,} tokens; {prepared.cut_share:.2%} of lines cut to '
     f'{run.config.text.length} tokens'
@@ -186,9 +186,11 @@ def make_rows(run: Run, corpus: Corpus, prepared: Prepared) -> Rows:
   write_generated(run, prepared, oversampled)
   summary = oversampled.summary
   if summary['name'] not in MAKE_NO_ROWS and not summary['requested']:
-    run.progress.say('oversampler: no abnormal row is wanted, there are as many as normal ones')
+    run.runtime.progress.say(
+      'oversampler: no abnormal row is wanted, there are as many as normal ones'
+    )
   elif summary['name'] != 'random' and summary['kept'] < summary['requested']:
-    run.progress.say(
+    run.runtime.progress.say(
       f'oversampler: of {summary["requested"]:,} rows wanted only {summary["kept"]:,} are distinct '
       f'and new; {summary["repeated"]:,} are repeats'
     )
@@ -218,7 +220,7 @@ def _fit(run: Run, rows: Rows) -> Detector:
     repetitions,
     len(rows.prepared.vocabulary),
     key=run.keys['detector'],
-    progress=run.progress,
+    runtime=run.runtime,
   )
 
 
@@ -232,7 +234,7 @@ def _test_scores(run: Run, rows: Rows, detector: Detector) -> np.ndarray:
     rows.split.test,
     len(rows.prepared.vocabulary),
     key=run.keys['detector'],
-    progress=run.progress,
+    runtime=run.runtime,
   )
 
 

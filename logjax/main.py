@@ -10,6 +10,7 @@ The workdir then has report.html. --config.NAME=VALUE changes a field of configs
 # This file is short on purpose: flags, messages, dispatch. The run itself reads from experiment.py.
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -26,7 +27,7 @@ import logjax
 from logjax.command_line import cache_folder, command, parse, use_all_cores
 from logjax.errors import LogjaxError, is_full, quiet_threads
 from logjax.training.hosts import HOSTS, find_place
-from logjax.training.stopping import STOPPING, Stopped
+from logjax.training.stopping import Stopped, Stopping
 from logjax.training.watch import Place
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Configuration file.', lock_config=True)
@@ -52,7 +53,7 @@ _PROCESSES = flags.DEFINE_integer('processes', None, 'How many they are.', lower
 _PROCESS = flags.DEFINE_integer('process', None, 'Which this one is, from 0.', lower_bound=0)
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str], stopping: Stopping) -> None:
   """Runs the mode that the flags name, alone or together with other processes."""
   del argv  # parse() has seen that it is empty.
   logging.set_verbosity(logging.FATAL)  # Orbax and JAX tell at length what is told in one line
@@ -67,7 +68,7 @@ def main(argv: list[str]) -> None:
     raise LogjaxError(f'--workdir={_WORKDIR.value} is a file: name a folder')
   if _MODE.value in ('evaluate', 'generate') or 'oracle' in _CONFIG.value:
     check_alone(place)
-  with HOSTS.joined(place), contextlib.ExitStack() as stack:
+  with HOSTS.joined(place, stopping), contextlib.ExitStack() as stack:
     workdir = Path(_WORKDIR.value)
     if HOSTS.several:
       from logjax.workdir import Lock
@@ -83,11 +84,11 @@ def main(argv: list[str]) -> None:
     if 'oracle' in _CONFIG.value:
       run_oracle(workdir)
     elif _MODE.value == 'ladder':
-      run_ladder(workdir)
+      run_ladder(workdir, stopping)
     elif _MODE.value == 'compare':
-      run_compare(workdir)
+      run_compare(workdir, stopping)
     else:
-      run_experiment(workdir)
+      run_experiment(workdir, stopping)
 
 
 def check_alone(place: Place | None) -> None:
@@ -99,22 +100,24 @@ def check_alone(place: Place | None) -> None:
     )
 
 
-def run_ladder(workdir: Path) -> None:
+def run_ladder(workdir: Path, stopping: Stopping) -> None:
   """Takes one leak away after the other."""
   from logjax.reports.terminal import print_ladder
   from logjax.studies import ladder
 
-  results = ladder.run(_CONFIG.value, workdir, cache_folder(), command('python'))
+  results = ladder.run(_CONFIG.value, workdir, cache_folder(), command('python'), stopping=stopping)
   if HOSTS.first:
     print_ladder(results, workdir)
 
 
-def run_compare(workdir: Path) -> None:
+def run_compare(workdir: Path, stopping: Stopping) -> None:
   """Compares oversamplers and detectors."""
   from logjax.reports.terminal import print_leaderboard
   from logjax.studies import compare
 
-  results = compare.run(_CONFIG.value, workdir, cache_folder(), command('python'))
+  results = compare.run(
+    _CONFIG.value, workdir, cache_folder(), command('python'), stopping=stopping
+  )
   if HOSTS.first:
     print_leaderboard(results, workdir)
 
@@ -141,7 +144,7 @@ def run_oracle(workdir: Path) -> None:
   oracle_run.print_results(oracle_run.run(_CONFIG.value, workdir))
 
 
-def run_experiment(workdir: Path) -> None:
+def run_experiment(workdir: Path, stopping: Stopping) -> None:
   """Runs an experiment on logs."""
   # Imported only now: --help and wrong flags answer at once.
   from logjax import experiment
@@ -150,7 +153,8 @@ def run_experiment(workdir: Path) -> None:
   from logjax.stages import open_run
 
   config, leaks = resolve(_CONFIG.value)
-  run = open_run(config, leaks, workdir, cache_folder(), new=_MODE.value == 'train')
+  new = _MODE.value == 'train'
+  run = open_run(config, leaks, workdir, cache_folder(), new=new, stopping=stopping)
   if _MODE.value == 'train':
     results = experiment.train(run, command('python'))
     if HOSTS.first:
@@ -168,15 +172,16 @@ def run() -> None:
   os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(cache_folder() / 'jax'))
   use_all_cores()
   os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
+  stopping = Stopping()
   try:
-    with STOPPING.listening():
-      app.run(main, flags_parser=parse)
+    with stopping.listening():
+      app.run(functools.partial(main, stopping=stopping), flags_parser=parse)
   except LogjaxError as error:
     print(f'logjax: {error}', file=sys.stderr)
     end(2)
   except BrokenPipeError:
-    if STOPPING.asked is not None:
-      end(128 + STOPPING.asked)
+    if stopping.asked is not None:
+      end(128 + stopping.asked)
     # The reader, like `head`, has enough; Python must not flush what nobody reads at its exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
   except Exception as error:

@@ -21,8 +21,10 @@ from logjax.examples.lines import Prepared
 from logjax.files import read_json, write_json
 from logjax.settings import flatten
 from logjax.training.hosts import HOSTS
-from logjax.training.keeper import Keeper
+from logjax.training.keeper import Checkpoints
 from logjax.training.progress import Progress
+from logjax.training.runtime import Runtime
+from logjax.training.stopping import Stopping
 from logjax.workdir import REMOVE, Lock, claim_workdir, config_digest, read_config
 
 Result = TypeVar('Result')
@@ -41,7 +43,7 @@ class Run(NamedTuple):
     workdir: of the run.
     cache: where simulated corpora are kept.
     keys: named, for everything random.
-    progress: told how it goes on.
+    runtime: what training needs besides numbers.
     shared: where runs leave results that others may use; None for nowhere.
     lock: of the workdir, while it is open; None for a run that writes nothing.
   """
@@ -51,7 +53,7 @@ class Run(NamedTuple):
   workdir: Path
   cache: Path
   keys: dict[str, jax.Array]
-  progress: Progress
+  runtime: Runtime
   shared: Path | None = None
   lock: Lock | None = None
 
@@ -65,6 +67,7 @@ def open_run(
   new: bool = True,
   quiet: bool = False,
   shared: Path | None = None,
+  stopping: Stopping | None = None,
 ) -> Run:
   """Claims the workdir for a resolved config and makes the run's named keys.
 
@@ -76,6 +79,7 @@ def open_run(
     new: whether the workdir may be a new one.
     quiet: tell nothing on the terminal.
     shared: where runs that belong together leave results for each other.
+    stopping: of the process; None where no signal is answered.
 
   Raises:
     LogjaxError: when the workdir belongs to another config, to another process, or to none and
@@ -87,15 +91,16 @@ def open_run(
   claim_workdir(config, workdir)
   names = ('oversampler', 'sampling', 'detector')
   keys = dict(zip(names, jax.random.split(jax.random.key(config.seed), len(names)), strict=True))
-  keeper = Keeper(
+  stopping = stopping or Stopping()
+  checkpoints = Checkpoints(
     workdir / 'unfinished',
+    stopping=stopping,
     minutes=config.checkpoint.minutes,
     epochs=config.checkpoint.epochs,
     owner=config_digest(config),
-    say=Progress().say,
   )
-  progress = Progress(workdir, quiet=quiet, keeper=keeper)
-  return Run(config, leaks, workdir, cache, keys, progress, shared, lock)
+  runtime = Runtime(config.devices, Progress(workdir, quiet=quiet), checkpoints, stopping)
+  return Run(config, leaks, workdir, cache, keys, runtime, shared, lock)
 
 
 def release(run: Run) -> None:
@@ -141,14 +146,14 @@ def stage(
   """
   new = finished(run, name) is None
   spent = _seconds_before(run).get(name, 0.0) if new else 0.0
-  with run.progress.stage(name, spent=spent, keep=lambda: keep_seconds(run)):
+  with run.runtime.progress.stage(name, spent=spent, keep=lambda: keep_seconds(run)):
     if new:
       make(run.workdir / name)
     result = restore(run.workdir / name, finished(run, name))
   if new:  # else what is kept belongs to a later stage, in which an earlier call was stopped
-    run.progress.keeper.clear()
+    run.runtime.checkpoints.delete()
   elif name in _seconds_before(run):
-    del run.progress.seconds[name]  # restoring can take longer than what was quickly made
+    del run.runtime.progress.seconds[name]  # restoring can take longer than what was quickly made
   keep_seconds(run)
   return result
 
@@ -187,13 +192,13 @@ def share_stage(
     make(partial)
     write_json(partial / _SECONDS, round(spent + time.monotonic() - begin, 3))
     if phases:
-      write_json(partial / _MEASURED, run.progress.measured(*phases))
+      write_json(partial / _MEASURED, run.runtime.progress.measured(*phases))
     partial.rename(kept)
   cure = f'delete the folder {kept} and run the same command again'
   if (kept / _MEASURED).exists():
-    run.progress.adopt(read_json(kept / _MEASURED, list, cure), *phases)
+    run.runtime.progress.adopt(read_json(kept / _MEASURED, list, cure), *phases)
   # What it would have taken this run: a copy is no saving of the method's.
-  run.progress.seconds[folder.name] = read_json(kept / _SECONDS, float, cure)
+  run.runtime.progress.seconds[folder.name] = read_json(kept / _SECONDS, float, cure)
   shutil.rmtree(folder, ignore_errors=True)
   # The marker of a copy that is cut short must not be there.
   partial = folder.with_suffix('.part')
@@ -213,7 +218,7 @@ def finished(run: Run, name: str) -> dict | None:
 def keep_seconds(run: Run) -> dict[str, float]:
   """Seconds of every stage; of one that an earlier call finished, what that call measured."""
   path = run.workdir / _SECONDS
-  before, now = _seconds_before(run), run.progress.seconds
+  before, now = _seconds_before(run), run.runtime.progress.seconds
   seconds = before | {name: max(s, before.get(name, 0.0)) for name, s in now.items()}
   write_json(path, seconds)
   return seconds

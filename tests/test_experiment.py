@@ -173,7 +173,7 @@ def test_a_run_killed_within_a_stage_trains_and_writes_each_epoch_once(runs, mon
     run = runs.open(workdir, **fields)
     with compiled_fast(), pytest.raises(KeyboardInterrupt):
       experiment.train(run, 'the command')
-  run.progress.keeper.end()  # what the end of a process does: the last checkpoint is written
+  run.runtime.checkpoints.close()  # what the end of a process does: the last checkpoint is written
   before = (workdir / 'metrics.jsonl').read_bytes()
   assert 'gru 2: 2/2' in capsys.readouterr().err
   runs.train(workdir, **fields)

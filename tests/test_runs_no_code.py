@@ -15,7 +15,8 @@ from logjax.evaluation.scores import load_scores
 from logjax.files import load_array, load_arrays
 from logjax.oversamplers.generated import restore_generated
 from logjax.training.checkpoint import restore_params, save_params
-from logjax.training.keeper import Keeper
+from logjax.training.keeper import Checkpoints
+from logjax.training.stopping import Stopping
 
 ROOT = Path(__file__).parent.parent
 MODULES = {
@@ -208,13 +209,15 @@ def test_each_file_of_a_checkpoint_may_be_a_pickle(tmp_path, touched):
 
 
 def test_an_unfinished_phase_of_pickles_is_left_out_and_runs_nothing(tmp_path, touched):
-  keeper = Keeper(tmp_path / 'unfinished', epochs=1, owner='me')
-  assert keeper.begin('phase', PARAMS) is None
-  keeper.keep(PARAMS, {'epoch': 1})
-  keeper.end()
+  checkpoints = Checkpoints(tmp_path / 'unfinished', stopping=Stopping(), epochs=1, owner='me')
+  assert checkpoints.restore('phase', PARAMS) is None
+  checkpoints.save(PARAMS, {'epoch': 1})
+  checkpoints.close()
   assert replace_all(tmp_path / 'unfinished', pickle.dumps(Touch(touched))) > 3
   said = []
-  again = Keeper(tmp_path / 'unfinished', epochs=1, owner='me', say=said.append)
-  assert again.begin('phase', PARAMS) is None
-  again.end()
+  again = Checkpoints(
+    tmp_path / 'unfinished', stopping=Stopping(), epochs=1, owner='me', say=said.append
+  )
+  assert again.restore('phase', PARAMS) is None
+  again.close()
   assert len(said) == 1 and 'is damaged (' in said[0] and '\n' not in said[0]

@@ -25,7 +25,7 @@ from logjax.seqgan.fit import STAGES
 from logjax.seqgan.models import Generator
 from logjax.seqgan.train import SeqGANState
 from logjax.training.checkpoint import restore_params, save_params
-from logjax.training.progress import Progress
+from logjax.training.runtime import Runtime
 
 MLE, PRETRAIN, ADVERSARIAL = STAGES
 # A killed run loses no more than this, and the epoch it was in.
@@ -52,7 +52,7 @@ class Recorder:
     judge: Judge,
     generator: Generator,
     key: jax.Array,
-    progress: Progress,
+    runtime: Runtime,
   ):
     settings = config.seqgan
     counts = (settings.mle_epochs, settings.discriminator_rounds, settings.rounds)
@@ -61,7 +61,7 @@ class Recorder:
     self.seconds = dict.fromkeys((*STAGES, 'evaluation'), 0.0)
     self._every, self._limit = config.oracle.every, 60 * config.oracle.minutes
     self._curve, self._checkpoint = workdir / 'curve.jsonl', workdir / 'checkpoint'
-    self._judge, self._generator, self._key, self._progress = judge, generator, key, progress
+    self._judge, self._generator, self._key, self._runtime = judge, generator, key, runtime
     self._mark = self._saved = time.monotonic()
 
   def start(self, state: SeqGANState) -> tuple[str, int, SeqGANState]:
@@ -76,7 +76,7 @@ class Recorder:
     stage = MLE
     if _is_complete(self._checkpoint):
       stage, state = self._restore(state)
-      self._progress.say(f'goes on after epoch {self.done[stage]} of {stage}')
+      self._runtime.progress.say(f'goes on after epoch {self.done[stage]} of {stage}')
     else:
       self._curve.unlink(missing_ok=True)
       self._judge_generator(stage, state)
@@ -118,7 +118,7 @@ class Recorder:
     where = {'stage': stage, 'epoch': self.done[stage], 'seconds': round(self.seconds[stage], 1)}
     with self._curve.open('a') as file:
       file.write(json.dumps(where | measures, allow_nan=False) + '\n')
-    self._progress.say(
+    self._runtime.progress.say(
       f'{stage} {self.done[stage]}: oracle NLL {measures["oracle_nll"]:.3f}, '
       f'generator NLL {measures["generator_nll"]:.3f}, self-BLEU-2 {measures["self_bleu_2"]:.3f}'
     )

@@ -33,6 +33,7 @@ from logjax.seqgan.generators import make_model
 from logjax.seqgan.sets import Sets
 from logjax.settings import check_values
 from logjax.training.progress import Progress
+from logjax.training.runtime import quiet_runtime
 from logjax.workdir import REMOVE, Lock, claim_workdir
 
 
@@ -68,17 +69,17 @@ def _train(
   config: ml_collections.ConfigDict, workdir: Path, oracle: Writer, keys: jax.Array
 ) -> dict[str, Any]:
   """Trains the generator as far as the time allows and returns the results."""
-  progress = Progress(workdir)
+  runtime = quiet_runtime(config.devices)._replace(progress=Progress(workdir))
   length, count = config.oracle.length, config.oracle.rows
   rows, held_out = (sample_rows(oracle, length, count, key) for key in keys[1:3])
   judge = Judge(oracle, held_out, config.oracle.group)
   references = _references(judge, rows, keys[3])
-  progress.say(
+  runtime.progress.say(
     'oracle NLL: '
     + ', '.join(f'{name} {measures["oracle_nll"]:.3f}' for name, measures in references.items())
   )
   model = make_model(config.seqgan, oracle.model.vocabulary, length)
-  recorder = Recorder(config, workdir, judge, model.generator, keys[4], progress)
+  recorder = Recorder(config, workdir, judge, model.generator, keys[4], runtime)
   sets = _one_set(oracle, rows)
   state = jax.jit(functools.partial(train.create, model))(sets.allowed, keys[5])
   parameters = {
@@ -92,8 +93,7 @@ def _train(
       sets,
       method='seqgan',
       key=keys[6],
-      devices=config.devices,
-      progress=progress,
+      runtime=runtime,
       watch=recorder.watch,
       start=recorder.start(state),
     )

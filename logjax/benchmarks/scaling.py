@@ -28,6 +28,7 @@ from logjax.detectors.autoencoder_gru import NAMES
 from logjax.errors import LogjaxError
 from logjax.models.classifier import GRUTrainer
 from logjax.seqgan.generators import make_model
+from logjax.training.runtime import quiet_runtime
 
 
 def run(config: ml_collections.ConfigDict) -> Iterator[dict[str, Any]]:
@@ -125,7 +126,7 @@ def gru_step(config: ml_collections.ConfigDict, devices: int) -> tuple[Any, call
   """
   init_key, noise_key, step_key = jax.random.split(jax.random.key(config.seed), 3)
   settings = config.detector.gru
-  trainer = GRUTrainer(settings, noise_std=0.0, noise_key=noise_key, devices=devices)
+  trainer = GRUTrainer(settings, noise_std=0.0, noise_key=noise_key, runtime=quiet_runtime(devices))
   rows, shape = settings.batch * devices, (config.benchmark.length, len(NAMES))
   draw = np.random.default_rng(config.seed)
   examples = (

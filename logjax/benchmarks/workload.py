@@ -24,6 +24,7 @@ from logjax.seqgan.rollout import Critic, prefixes_to_finish, rollout_sums
 from logjax.seqgan.sampling import make_policy
 from logjax.seqgan.sets import make_sets
 from logjax.training.progress import Progress
+from logjax.training.runtime import quiet_runtime
 
 _MAX_REJECTED = 0.01  # share of the lines that may fail to fit the format
 _MAX_VOCABULARY = 20_000
@@ -115,7 +116,11 @@ def real(config: ml_collections.ConfigDict, devices: int) -> Workload:
   seqgan.mle_epochs = settings.mle_epochs
   key = jax.random.fold_in(jax.random.key(config.seed), 1)
   generators = fit_generators(
-    seqgan, sets, method='mle', key=key, devices=devices, progress=Progress()
+    seqgan,
+    sets,
+    method='mle',
+    key=key,
+    runtime=quiet_runtime(devices)._replace(progress=Progress()),
   )
   return Workload('real', sets.rows[0], sets.allowed, generators.params)
 

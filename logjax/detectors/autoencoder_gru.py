@@ -20,7 +20,7 @@ from logjax.files import load_arrays, write_json
 from logjax.models.autoencoder import fit_autoencoder, make_autoencoder, make_encode
 from logjax.models.classifier import FeatureRows, GRUTrainer
 from logjax.training.checkpoint import restore_params, save_params
-from logjax.training.progress import Progress
+from logjax.training.runtime import Runtime
 
 NAMES = ('normal', 'abnormal')
 
@@ -54,7 +54,7 @@ def fit_detector(
   vocabulary: int,
   *,
   key: jax.Array,
-  progress: Progress,
+  runtime: Runtime,
 ) -> Detector:
   """Trains the autoencoders and the classifiers.
 
@@ -66,11 +66,11 @@ def fit_detector(
     repetitions: the split of every repetition.
     vocabulary: V.
     key: consumed.
-    progress: told of every epoch.
+    runtime: of the run.
   """
   encoder_key, noise_key, classifier_key = jax.random.split(key, 3)
   autoencoders = _fit_autoencoders(
-    config, leaks, examples, split, vocabulary, key=encoder_key, progress=progress
+    config, leaks, examples, split, vocabulary, key=encoder_key, runtime=runtime
   )
   settings = config.detector
   encode = make_encode(
@@ -82,7 +82,7 @@ def fit_detector(
   table = (table - mean) / scale
   place = np.full(len(examples.inputs), -1)
   place[seen] = index
-  trainer = _trainer(config, noise_key)
+  trainer = _trainer(config, noise_key, runtime)
   classifiers, thresholds, fitted = [], [], []
   for r, part in enumerate(repetitions):
     sides = [
@@ -92,7 +92,6 @@ def fit_detector(
     trained = trainer.fit(
       *sides,
       key=jax.random.fold_in(classifier_key, r),
-      progress=progress,
       repetition=r,
       balanced=config.oversampler.name == 'class_weights',
     )
@@ -114,7 +113,7 @@ def score_rows(
   vocabulary: int,
   *,
   key: jax.Array,
-  progress: Progress,
+  runtime: Runtime,
 ) -> np.ndarray:
   """Scores rows: the probability of being abnormal for every repetition, float32 [R, N].
 
@@ -128,7 +127,7 @@ def score_rows(
     rows: which to score, int [N].
     vocabulary: V.
     key: the one that `fit_detector` had, for the noise.
-    progress: told of every repetition.
+    runtime: of the run.
   """
   _, noise_key, _ = jax.random.split(key, 3)
   settings = config.detector
@@ -138,9 +137,9 @@ def score_rows(
   table, index = _features(encode, detector.autoencoders, examples, rows, leaks)
   table = (table - detector.mean) / detector.scale
   batch = _rows(examples, rows, table, index, noisy='noise_on_test' in leaks)
-  trainer = _trainer(config, noise_key)
+  trainer = _trainer(config, noise_key, runtime)
   scores = []
-  with progress.track('scoring', len(detector.classifiers)) as advance:
+  with runtime.progress.track('scoring', len(detector.classifiers)) as advance:
     for params in detector.classifiers:
       scores.append(trainer.score(params, batch))
       advance()
@@ -152,12 +151,14 @@ def noise_std(settings: ml_collections.ConfigDict) -> float:
   return settings.variance**0.5 if settings.reading == 'variance' else settings.variance
 
 
-def _trainer(config: ml_collections.ConfigDict, noise_key: jax.Array) -> GRUTrainer:
+def _trainer(
+  config: ml_collections.ConfigDict, noise_key: jax.Array, runtime: Runtime
+) -> GRUTrainer:
   return GRUTrainer(
     config.detector.gru,
     noise_std=noise_std(config.detector.noise),
     noise_key=noise_key,
-    devices=config.devices,
+    runtime=runtime,
   )
 
 
@@ -169,7 +170,7 @@ def _fit_autoencoders(
   vocabulary: int,
   *,
   key: jax.Array,
-  progress: Progress,
+  runtime: Runtime,
 ) -> tuple[Any, Any]:
   """Trains the two networks, each on the training rows of its class."""
   settings = config.detector
@@ -189,8 +190,7 @@ def _fit_autoencoders(
       valid if len(valid) else rows,  # no such row validates: the training rows must do
       vocabulary=vocabulary,
       key=jax.random.fold_in(key, i),
-      devices=config.devices,
-      progress=progress,
+      runtime=runtime,
       name=f'autoencoder_{name}',
     )
     trained.append(result.params)

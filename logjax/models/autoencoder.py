@@ -16,7 +16,7 @@ from flax import linen as nn
 from logjax.training.blocks import make_apply, make_validate
 from logjax.training.loop import Trained, fit
 from logjax.training.parallel import choose_devices, parallel, scan_steps
-from logjax.training.progress import Progress
+from logjax.training.runtime import Runtime
 from logjax.training.state import create_state, make_train_step
 
 _ACTIVATIONS = {'relu': nn.relu, 'tanh': nn.tanh, 'sigmoid': nn.sigmoid}
@@ -123,8 +123,7 @@ def fit_autoencoder(
   *,
   vocabulary: int,
   key: jax.Array,
-  devices: int,
-  progress: Progress,
+  runtime: Runtime,
   name: str,
 ) -> Trained:
   """Trains one autoencoder on the rows of one class.
@@ -135,8 +134,7 @@ def fit_autoencoder(
     valid: rows that decide when to stop, [M, T].
     vocabulary: V.
     key: consumed.
-    devices: most devices; 0 for all.
-    progress: told of every epoch.
+    runtime: of the run.
     name: of the stage in metrics.jsonl.
   """
   model = make_autoencoder(settings, rows.shape[1], vocabulary)
@@ -144,19 +142,17 @@ def fit_autoencoder(
   example_loss, penalty, example_metrics = make_losses(settings, model, vocabulary)
   init_key, fit_key = jax.random.split(key)
   create = jax.jit(lambda key, row: create_state(model.init(key, row)['params'], tx))
-  devices = choose_devices(devices)
-  step = parallel(scan_steps(make_train_step(example_loss, tx, penalty)), devices)
+  step = make_train_step(example_loss, tx, penalty)
   distinct, counts = np.unique(valid, axis=0, return_counts=True)
   return fit(
     create(init_key, np.zeros(rows.shape[1], np.float32)),
-    step,
+    parallel(scan_steps(step), choose_devices(runtime.devices)),
     lambda index: rows[index],
     len(rows),
     make_validate(example_metrics)(distinct, counts),
     settings,
     key=fit_key,
-    devices=devices,
-    progress=progress,
+    runtime=runtime,
     name=name,
   )
 

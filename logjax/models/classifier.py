@@ -15,7 +15,7 @@ from logjax.training.blocks import make_apply, make_validate
 from logjax.training.keys import numpy_generator
 from logjax.training.loop import Trained, fit
 from logjax.training.parallel import choose_devices, parallel, scan_steps
-from logjax.training.progress import Progress
+from logjax.training.runtime import Runtime
 from logjax.training.state import TrainState, create_state, make_train_step
 
 
@@ -87,7 +87,7 @@ class GRUTrainer:
     settings: `config.detector.gru`.
     noise_std: standard deviation of the noise; 0 for none.
     noise_key: of the noise.
-    devices: most devices; 0 for all.
+    runtime: of the run.
 
   Attributes:
     step: on one batch, for `parallel`.
@@ -99,10 +99,9 @@ class GRUTrainer:
     *,
     noise_std: float,
     noise_key: jax.Array,
-    devices: int,
+    runtime: Runtime,
   ):
-    self._settings = settings
-    self._devices = choose_devices(devices)
+    self._settings, self._runtime = settings, runtime
     self._model = make_classifier(settings)
     self._tx = optax.adam(settings.learning_rate)
     model, flat = self._model, settings.layout == 'features'
@@ -122,7 +121,7 @@ class GRUTrainer:
       lambda shape, key: create_state(self.init(shape, key), self._tx), static_argnums=0
     )
     self.step = make_train_step(example_loss, self._tx)
-    self._step = parallel(scan_steps(self.step), self._devices)
+    self._step = parallel(scan_steps(self.step), choose_devices(runtime.devices))
     self._validate = make_validate(lambda params, example: _measure(*logits_of(params, example)))
     self._score = make_apply(lambda params, example: nn.softmax(logits_of(params, example)[0])[1])
 
@@ -141,7 +140,6 @@ class GRUTrainer:
     valid: FeatureRows,
     *,
     key: jax.Array,
-    progress: Progress,
     repetition: int,
     balanced: bool = False,
   ) -> Trained:
@@ -151,7 +149,6 @@ class GRUTrainer:
       train: rows to train on.
       valid: rows that decide when to stop.
       key: consumed.
-      progress: told of every epoch.
       repetition: its number, for metrics.jsonl.
       balanced: whether both classes weigh the same in the training loss, however many rows they
         have.
@@ -166,8 +163,7 @@ class GRUTrainer:
       self._validate(examples, weights),
       self._settings,
       key=fit_key,
-      devices=self._devices,
-      progress=progress,
+      runtime=self._runtime,
       name='gru',
       importance=balanced_weights(train.abnormal) if balanced else None,
       repetition=repetition,

@@ -56,7 +56,7 @@ def make_generated(run: Run, prepared: Prepared, origin: str, folder: Path) -> N
     fitted = None
     if count > 0:
       fitted = fit_oversampler(
-        run.config, inputs, group, key=run.keys['oversampler'], progress=run.progress
+        run.config, inputs, group, key=run.keys['oversampler'], runtime=run.runtime
       )
     oversampled = draw_rows(
       run.config,
@@ -70,10 +70,10 @@ def make_generated(run: Run, prepared: Prepared, origin: str, folder: Path) -> N
     warnings = []
     if isinstance(fitted, Generators):
       save_generators(folder, fitted, prepared.vocabulary)
-      name, rounds = run.config.oversampler.name, run.progress.measured(STAGES[-1])
+      name, rounds = run.config.oversampler.name, run.runtime.progress.measured(STAGES[-1])
       warnings = collapses(name, rounds, oversampled.summary, inputs)
     for warning in warnings:
-      run.progress.say(warning)
+      run.runtime.progress.say(warning)
     np.save(folder / 'generated.npy', oversampled.rows, allow_pickle=False)
     about = {'origin': origin, 'warnings': warnings}
     write_json(folder / 'summary.json', oversampled.summary | about)

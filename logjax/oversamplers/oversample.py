@@ -21,7 +21,7 @@ from logjax.seqgan.fit import METHODS, fit_generators
 from logjax.seqgan.generators import Generators, make_generate
 from logjax.seqgan.kept import kept
 from logjax.seqgan.sets import make_sets, split_into_sets
-from logjax.training.progress import Progress
+from logjax.training.runtime import Runtime, quiet_runtime
 
 MAKE_NO_ROWS = ('none', 'class_weights')  # the second weighs the classes in the detector's loss
 GENERATORS = METHODS
@@ -45,7 +45,7 @@ def oversample(
   count: int,
   key: jax.Array,
   *,
-  progress: Progress | None = None,
+  runtime: Runtime | None = None,
 ) -> np.ndarray:
   """Makes `count` rows out of abnormal ones by `config.oversampler`, whatever its name.
 
@@ -56,7 +56,7 @@ def oversample(
     rows: abnormal rows, int32 [n, T]; 0 pads and is last in a row.
     count: rows to make.
     key: consumed; decides all that is random.
-    progress: told of every epoch; None for nobody.
+    runtime: of the run; None prints nothing and saves nothing.
 
   Returns:
     int32 [count, T]. None at all of 'none' and 'class_weights'. Fewer than `count` only where
@@ -69,10 +69,10 @@ def oversample(
   config = config.copy_and_resolve_references()
   config.seed = _seed_of(seed_key)
   _, group = np.unique(rows, axis=0, return_inverse=True)
-  progress = progress or Progress(quiet=True)
+  runtime = runtime or quiet_runtime(config.devices)
   fitted = None
   if count > 0:
-    fitted = fit_oversampler(config, rows, group.reshape(-1), key=fit_key, progress=progress)
+    fitted = fit_oversampler(config, rows, group.reshape(-1), key=fit_key, runtime=runtime)
   return draw_rows(config, rows, count, fitted, _unmasked, key=draw_key).rows
 
 
@@ -82,7 +82,7 @@ def fit_oversampler(
   group: np.ndarray,
   *,
   key: jax.Array,
-  progress: Progress,
+  runtime: Runtime,
 ) -> Generators | Codes | None:
   """Trains the generators, or SMOTE's autoencoder; the other oversamplers have nothing to train.
 
@@ -91,7 +91,7 @@ def fit_oversampler(
     rows: abnormal rows [n, T].
     group: id of the masked text of each, [n].
     key: consumed.
-    progress: told of every epoch.
+    runtime: of the run.
 
   Raises:
     LogjaxError: when there is no row to learn from.
@@ -102,7 +102,7 @@ def fit_oversampler(
   if len(rows) == 0:
     raise LogjaxError('the oversampler has no abnormal row to learn from')
   if settings.name == 'smote':
-    return fit_codes(config, _points(rows, config.seed), key=key, progress=progress)
+    return fit_codes(config, _points(rows, config.seed), key=key, runtime=runtime)
   if settings.name not in GENERATORS:
     return None
   members = split_into_sets(rows, group, settings.sets, settings.sets_by, config.seed)
@@ -112,9 +112,8 @@ def fit_oversampler(
     sets,
     method=settings.name,
     key=key,
-    devices=config.devices,
-    progress=progress,
-    **kept(config.seqgan, sets, progress.keeper),
+    runtime=runtime,
+    **kept(config.seqgan, sets, runtime),
   )
 
 

@@ -24,7 +24,7 @@ from logjax.models.autoencoder import (
 )
 from logjax.seqgan.sets import make_sets, to_vocabulary
 from logjax.training.blocks import make_apply
-from logjax.training.progress import Progress
+from logjax.training.runtime import Runtime
 
 # Rows of an autoencoder's epoch: a few rows are gone through many times, or they teach too little.
 _ROWS_PER_EPOCH = 1_024
@@ -70,7 +70,7 @@ def fit_codes(
   rows: np.ndarray,
   *,
   key: jax.Array,
-  progress: Progress,
+  runtime: Runtime,
 ) -> Codes:
   """Trains an autoencoder that names the token at every position; its code is the second layer.
 
@@ -81,7 +81,7 @@ def fit_codes(
     config: of the run, resolved.
     rows: distinct rows [n, T], each with a token.
     key: consumed.
-    progress: told of every epoch.
+    runtime: of the run.
   """
   settings = config.detector.autoencoder.copy_and_resolve_references()
   settings.update(loss='tokens', scale='unit', dropout=0.0, dropout_means='drop', l1=0.0)
@@ -95,8 +95,7 @@ def fit_codes(
     local,
     vocabulary=vocabulary,
     key=key,
-    devices=config.devices,
-    progress=progress,
+    runtime=runtime,
     name='autoencoder_smote',
   )
   model = make_autoencoder(settings, sets.length, vocabulary)
@@ -107,7 +106,9 @@ def fit_codes(
   points = make_apply(encode)(trained.params, local)
   codes = Codes(model, trained.params, sets.tokens, points, sets.length)
   same = (_decode(codes, points, rows.shape[1]) == rows).all(axis=1).mean()
-  progress.say(f'smote: the autoencoder reproduces {same:.0%} of {len(rows):,} distinct rows')
+  runtime.progress.say(
+    f'smote: the autoencoder reproduces {same:.0%} of {len(rows):,} distinct rows'
+  )
   return codes
 
 

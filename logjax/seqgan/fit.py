@@ -30,7 +30,7 @@ from logjax.training.parallel import (
   scan_steps,
   unshard,
 )
-from logjax.training.progress import Progress
+from logjax.training.runtime import Runtime
 
 METHODS = ('mle', 'seqgan', 'maligan', 'textgan')
 STAGES = ('generator_mle', 'discriminator_pretrain', 'adversarial')
@@ -69,8 +69,7 @@ def fit_generators(
   *,
   method: str,
   key: jax.Array,
-  devices: int,
-  progress: Progress,
+  runtime: Runtime,
   watch: Callable[[str, int, train.SeqGANState], None] | None = None,
   start: tuple[str, int, train.SeqGANState] | None = None,
 ) -> Generators:
@@ -81,8 +80,7 @@ def fit_generators(
     sets: the rows.
     method: one of METHODS: 'mle' has the phase of maximum likelihood only, the others all three.
     key: consumed.
-    devices: most devices to use; 0 for all.
-    progress: told of every epoch.
+    runtime: of the run.
     watch: called after every epoch with its stage, its number from 0, and the state, which the
       next epoch will use up: what is to be kept must be copied.
     start: what `watch` was called with; training goes on from there as if it had never stopped.
@@ -94,7 +92,7 @@ def fit_generators(
     raise ValueError(f'{method!r} is none of {", ".join(METHODS)}')
   model = make_model(settings, sets.tokens.shape[1], sets.length)
   init_key, *keys = jax.random.split(key, 4)
-  devices = choose_devices(devices)
+  devices = choose_devices(runtime.devices)
   phases = _phases(settings, model, sets, devices, method)[: 1 if method == 'mle' else 3]
   if start is None:
     done, last = -1, -1
@@ -102,7 +100,7 @@ def fit_generators(
   else:
     stage, last, state = start
     done = [phase.stage for phase in phases].index(stage)
-  progress.forget(*STAGES[max(done, 0) :], kept=last + 1)
+  runtime.progress.forget(*STAGES[max(done, 0) :], kept=last + 1)
   state = replicate(state, devices)
   for number, (phase, phase_key) in enumerate(zip(phases, keys, strict=False)):
     if number < done:
@@ -110,16 +108,16 @@ def fit_generators(
     first = last + 1 if number == done else 0
     if first == 0:
       state = replicate(phase.begin(state), devices)
-    with progress.track(phase.title, phase.epochs, done=first) as advance:
+    with runtime.progress.track(phase.title, phase.epochs, done=first) as advance:
       for epoch in range(first, phase.epochs):
         try:
           state, metrics = _checked(phase, state, jax.random.fold_in(phase_key, epoch))
         except Diverged as diverged:
-          raise stopped(diverged, progress, phase.stage, phase.stage, epoch, _CURE) from None
+          raise stopped(diverged, runtime, phase.stage, phase.stage, epoch, _CURE) from None
         means = {name: float(np.mean(value)) for name, value in metrics.items()}
         count = {'step': (epoch + 1) * phase.steps, 'rows': phase.rows}
         each = {name: np.asarray(value).tolist() for name, value in metrics.items()}
-        progress.measure(phase.stage, epoch=epoch, **count, **means, sets=each)
+        runtime.progress.measure(phase.stage, epoch=epoch, **count, **means, sets=each)
         if watch is not None:
           watch(phase.stage, epoch, state)
         advance(phase.note.format(**means))

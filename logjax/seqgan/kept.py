@@ -9,28 +9,30 @@ import ml_collections
 from logjax.seqgan import train
 from logjax.seqgan.generators import make_model
 from logjax.seqgan.sets import Sets
-from logjax.training.keeper import Keeper
+from logjax.training.runtime import Runtime
 
 PHASE = 'generators'
 
 
-def kept(settings: ml_collections.ConfigDict, sets: Sets, keeper: Keeper) -> dict[str, Any]:
+def kept(settings: ml_collections.ConfigDict, sets: Sets, runtime: Runtime) -> dict[str, Any]:
   """Returns the arguments `start` and `watch` of `fit_generators`.
 
   Args:
     settings: `config.seqgan`.
     sets: the rows.
-    keeper: of the run.
+    runtime: of the run.
   """
   model = make_model(settings, sets.tokens.shape[1], sets.length)
   create = functools.partial(train.create, model)
-  found = keeper.begin(PHASE, jax.eval_shape(create, sets.allowed, jax.random.key(0)))
+  found = runtime.checkpoints.restore(
+    PHASE, jax.eval_shape(create, sets.allowed, jax.random.key(0))
+  )
   start = None
   if found is not None:
     state, about = found
     start = (about['stage'], about['epoch'], state)
 
   def watch(stage: str, epoch: int, state: train.SeqGANState) -> None:
-    keeper.keep(state, {'stage': stage, 'epoch': epoch})
+    runtime.checkpoints.save(state, {'stage': stage, 'epoch': epoch})
 
   return {'start': start, 'watch': watch}

@@ -21,6 +21,7 @@ from logjax.settings import CHOICES, flatten
 from logjax.studies.leaderboard import Cell, make_leaderboard
 from logjax.studies.subrun import Part, about_parts, claimed, do_part
 from logjax.training.progress import Progress
+from logjax.training.stopping import Stopping
 
 DETECTORS = ('autoencoder_gru', 'gru')
 
@@ -78,7 +79,14 @@ def _names(compare: ml_collections.ConfigDict, field: str, known: Sequence[str])
   return names
 
 
-def run(config: ml_collections.ConfigDict, workdir: Path, cache: Path, command: str) -> dict:
+def run(
+  config: ml_collections.ConfigDict,
+  workdir: Path,
+  cache: Path,
+  command: str,
+  *,
+  stopping: Stopping | None = None,
+) -> dict:
   """Runs every cell that the workdir does not have yet and returns what is in leaderboard.json.
 
   Args:
@@ -86,6 +94,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, cache: Path, command: 
     workdir: of the comparison.
     cache: where simulated corpora are kept.
     command: that started it.
+    stopping: of the process; None where no signal is answered.
 
   Raises:
     LogjaxError: for a config that decides itself what is compared, and as a run does.
@@ -105,7 +114,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, cache: Path, command: 
   with claimed(config, workdir), Progress().track('comparison', len(wanted)) as advance:
     for key in wanted:
       folder = workdir / 'cells' / key.folder
-      parts[key] = do_part(_config_of(config, key), folder, cache, command)
+      parts[key] = do_part(_config_of(config, key), folder, cache, command, stopping=stopping)
       advance(key.folder)
   about = about_parts([*parts.values()], workdir)
   cells = [_cell(key, part) for key, part in parts.items()]

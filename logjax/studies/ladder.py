@@ -26,6 +26,7 @@ from logjax.reports.ladder import markdown, write_ladder
 from logjax.settings import resolve
 from logjax.studies.subrun import Part, about_parts, claimed, do_part
 from logjax.training.progress import Progress
+from logjax.training.stopping import Stopping
 
 # What of a part's results.json stands in its step.
 _TAKEN = (
@@ -51,7 +52,14 @@ def steps() -> list[tuple[str, frozenset[str]]]:
   return ladder
 
 
-def run(config: ml_collections.ConfigDict, workdir: Path, cache: Path, command: str) -> dict:
+def run(
+  config: ml_collections.ConfigDict,
+  workdir: Path,
+  cache: Path,
+  command: str,
+  *,
+  stopping: Stopping | None = None,
+) -> dict:
   """Runs every step that the workdir does not have yet and returns what is in ladder.json.
 
   `config.protocol` decides the readings of the paper's ambiguities and the shares of the split, the
@@ -62,6 +70,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, cache: Path, command: 
     workdir: of the ladder; each step has a folder in it, a workdir of its own.
     cache: where simulated corpora are kept.
     command: that started it.
+    stopping: of the process; None where no signal is answered.
 
   Raises:
     LogjaxError: for a config that decides about leaks itself, and as a run does.
@@ -79,7 +88,9 @@ def run(config: ml_collections.ConfigDict, workdir: Path, cache: Path, command: 
     for name, leaks in reversed(steps()):
       for control in (False, True):
         folder = workdir / 'steps' / (name.replace(' ', '_') + '_permuted' * control)
-        part = do_part(_config_of(config, leaks, control), folder, cache, command)
+        part = do_part(
+          _config_of(config, leaks, control), folder, cache, command, stopping=stopping
+        )
         done[name, control] = part
         advance(name + ', labels permuted' * control)
   about, draws = about_parts([*done.values()], workdir), config.ladder.draws

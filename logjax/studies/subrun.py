@@ -16,6 +16,7 @@ from logjax.evaluation.scores import TestScores, load_scores
 from logjax.files import read_json
 from logjax.settings import resolve
 from logjax.stages import open_run
+from logjax.training.stopping import Stopping
 from logjax.workdir import REMOVE, Lock, claim_workdir
 
 
@@ -49,7 +50,14 @@ def claimed(config: ml_collections.ConfigDict, workdir: Path) -> Iterator[None]:
       raise
 
 
-def do_part(config: ml_collections.ConfigDict, workdir: Path, cache: Path, command: str) -> Part:
+def do_part(
+  config: ml_collections.ConfigDict,
+  workdir: Path,
+  cache: Path,
+  command: str,
+  *,
+  stopping: Stopping | None = None,
+) -> Part:
   """Trains and tests one configuration, unless its workdir has that already.
 
   Args:
@@ -57,13 +65,15 @@ def do_part(config: ml_collections.ConfigDict, workdir: Path, cache: Path, comma
     workdir: of the part; parts with the same parent share what they have in common.
     cache: where simulated corpora are kept.
     command: that started the larger run.
+    stopping: of the process; None where no signal is answered.
 
   Raises:
     LogjaxError: as a run does, with the name of the part in front.
   """
   try:
     resolved, leaks = resolve(config)
-    run = open_run(resolved, leaks, workdir, cache, quiet=True, shared=workdir.parent / 'shared')
+    shared = workdir.parent / 'shared'
+    run = open_run(resolved, leaks, workdir, cache, quiet=True, shared=shared, stopping=stopping)
     results, scores = workdir / 'results.json', workdir / 'scores.npz'
     if not all(path.exists() for path in (results, scores, workdir / 'report.html')):
       experiment.train(run, command, keep_scores=True)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logjax.errors import LogjaxError
-from logjax.training.progress import Progress
+from logjax.training.runtime import Runtime
 
 
 class Diverged(Exception):
@@ -73,13 +73,13 @@ def all_finite(tree: Any) -> jax.Array:
 
 
 def stopped(
-  diverged: Diverged, progress: Progress, phase: str, label: str, epoch: int, cure: str
+  diverged: Diverged, runtime: Runtime, phase: str, label: str, epoch: int, cure: str
 ) -> LogjaxError:
   """Ends a phase that diverged: saves the batch and finishes the last good checkpoint.
 
   Args:
     diverged: what happened.
-    progress: of the run.
+    runtime: of the run.
     phase: its name, for the file.
     label: its name for people.
     epoch: from 0; the checkpoints that are kept are of those before it.
@@ -88,8 +88,8 @@ def stopped(
   Returns:
     The error to raise.
   """
-  path = _save(diverged, progress.workdir, phase, epoch)
-  progress.keeper.end()
+  path = _save(diverged, runtime.progress.workdir, phase, epoch)
+  runtime.checkpoints.close()
   seen = f' (its batch is in {path})' if path else ''
   return LogjaxError(
     f'{label}: {diverged.what} in step {diverged.step + 1} of epoch {epoch + 1}{seen}: {cure}'

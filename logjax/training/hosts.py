@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from logjax.errors import LogjaxError
-from logjax.training.stopping import STOPPING, Stopped
+from logjax.training.stopping import Stopped, Stopping
 from logjax.training.watch import Place, Watch
 
 # Jobs of Slurm choose a port by their number, so that two of them on one node do not meet.
@@ -52,11 +52,12 @@ class Hosts:
     return self.place is None or self.place.process == 0
 
   @contextlib.contextmanager
-  def joined(self, place: Place | None) -> Iterator[None]:
+  def joined(self, place: Place | None, stopping: Stopping) -> Iterator[None]:
     """Meets the other processes, and inside works with them; an error here ends them all.
 
     Args:
       place: of this process; None for a run of one.
+      stopping: of this process.
 
     Raises:
       LogjaxError: when the processes do not find each other.
@@ -70,7 +71,7 @@ class Hosts:
       yield
       self._part()
     except Stopped as stop:
-      if STOPPING.together:
+      if stopping.together:
         self._part()
       else:
         self.watch.tell('it was stopped', 128 + stop.signal)

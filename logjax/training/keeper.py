@@ -1,7 +1,7 @@
 """Checkpoints inside a phase, so that a run that was killed goes on as if it had not been.
 
-A phase tells its keeper after every epoch what it has reached. The keeper writes that now and then
-with Orbax, whose checkpoints appear whole or not at all, and in the background; the last two stay.
+A phase hands in its state after every epoch. `Checkpoints` writes that now and then with Orbax, in
+the background; a checkpoint appears whole or not at all, and the last two stay.
 Each has a SHA-256 of its arrays, and one that does not fit it is left for the one before.
 All arrays are written as one of bytes: of a tree of them Orbax makes a database, and TensorStore
 loses memory with each of its arrays.
@@ -10,6 +10,7 @@ loses memory with each of its arrays.
 import contextlib
 import errno
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ import logjax
 from logjax.errors import LogjaxError, is_full
 from logjax.training.checkpoint import check_sizes, digest_of, open_manager
 from logjax.training.hosts import HOSTS
-from logjax.training.stopping import STOPPING
+from logjax.training.stopping import Stopping
 
 _FORMAT = 2  # of a checkpoint within a phase; another is refused
 
@@ -31,11 +32,18 @@ _FORMAT = 2  # of a checkpoint within a phase; another is refused
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EIO)
 
 
-class Keeper:
-  """Keeps what the phases of a run have reached.
+def _warn(text: str) -> None:
+  """Prints a line that is shown in quiet runs too."""
+  if HOSTS.first:
+    print(text, file=sys.stderr)
+
+
+class Checkpoints:
+  """The checkpoints of a run's unfinished phases.
 
   Args:
-    folder: for the checkpoints, a folder a phase; None keeps nothing.
+    folder: for the checkpoints, a folder a phase; None saves nothing.
+    stopping: asked after every epoch; told which phase is running.
     minutes: between two checkpoints of a phase; 0 for none by time.
     epochs: between two checkpoints; 0 for none by number.
     owner: what the checkpoints belong to, such as a hash of the config.
@@ -46,34 +54,37 @@ class Keeper:
     self,
     folder: Path | None = None,
     *,
+    stopping: Stopping,
     minutes: float = 0.0,
     epochs: int = 0,
     owner: str = '',
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = _warn,
   ):
     self._folder, self._owner, self._say = folder, owner, say
+    self._stopping = stopping
     self._seconds, self._epochs = 60 * minutes, epochs
     self._manager: ocp.CheckpointManager | None = None
     self._phase, self._saved, self._since = '', 0.0, 0
 
-  def begin(self, phase: str, like: Any) -> tuple[Any, dict[str, Any]] | None:
-    """Begins a phase, and returns what it had reached when it was last kept.
+  def restore(self, phase: str, like: Any) -> tuple[Any, dict[str, Any]] | None:
+    """Begins a phase, and restores its newest checkpoint.
 
     Args:
       phase: its name, the same in every call of the run.
-      like: a tree of arrays or shapes, the structure of what is kept.
+      like: a tree of arrays or shapes, the structure of what is saved.
 
     Returns:
-      The tree, of NumPy arrays, and what `keep` was told about it; None where nothing was kept.
+      The tree, of NumPy arrays, and the `about` that was saved with it; None where there is no
+      checkpoint.
 
     Raises:
-      LogjaxError: when what was kept belongs to another run, or has another format.
+      LogjaxError: when the checkpoint belongs to another run, or has another format.
     """
-    self.end()
+    self.close()
     self._phase, self._saved, self._since = phase, time.monotonic(), 0
     if self._folder is None:
       return None
-    STOPPING.phase = phase
+    self._stopping.phase = phase
     self._manager = open_manager(self._folder / phase, keep=2, background=True)
     leaves, structure = jax.tree.flatten(like)
     steps = sorted(self._manager.all_steps(), reverse=True)
@@ -90,8 +101,8 @@ class Keeper:
     arrays, about, _ = found
     return jax.tree.unflatten(structure, arrays), about
 
-  def keep(self, tree: Any, about: dict[str, Any], *, last: bool = False) -> None:
-    """Takes note of what the phase has reached, and writes it when that is due.
+  def save(self, tree: Any, about: dict[str, Any], *, last: bool = False) -> None:
+    """Saves the state after an epoch, if a checkpoint is due.
 
     Args:
       tree: of arrays; copied before this returns.
@@ -106,20 +117,20 @@ class Keeper:
     due = 0 < self._epochs <= self._since
     due |= 0 < self._seconds <= time.monotonic() - self._saved
     if self._manager is not None and (due or last or asked):
-      self._save([np.asarray(leaf) for leaf in jax.tree.leaves(tree)], about)
+      self._write([np.asarray(leaf) for leaf in jax.tree.leaves(tree)], about)
       self._saved, self._since = time.monotonic(), 0
     if asked:
-      self.end()
-      STOPPING.check()
+      self.close()
+      self._stopping.check()
 
   def _asked(self) -> bool:
     """Whether this process, or another of the same run, was asked to stop."""
-    asked = HOSTS.most(STOPPING.asked or 0)
+    asked = HOSTS.most(self._stopping.asked or 0)
     if asked:
-      STOPPING.asked, STOPPING.together = asked, True
+      self._stopping.asked, self._stopping.together = asked, True
     return asked > 0
 
-  def end(self) -> None:
+  def close(self) -> None:
     """Ends a phase: waits until its checkpoint is written.
 
     Raises:
@@ -133,21 +144,21 @@ class Keeper:
         manager.wait_until_finished()
       finally:
         manager.close()
-    STOPPING.phase = self._phase = ''
+    self._stopping.phase = self._phase = ''
 
-  def clear(self) -> None:
-    """Removes all checkpoints; what the phases made is kept elsewhere by now.
+  def delete(self) -> None:
+    """Removes all checkpoints, when the results of the phases are saved elsewhere.
 
     Raises:
-      Stopped: when the process was asked to stop since the last phase was kept.
+      Stopped: when the process was asked to stop since the last checkpoint.
     """
-    self.end()
+    self.close()
     if self._folder is not None:
       shutil.rmtree(self._folder, ignore_errors=True)
       if self._asked():
-        STOPPING.check()
+        self._stopping.check()
 
-  def _save(self, arrays: list[np.ndarray], about: dict[str, Any]) -> None:
+  def _write(self, arrays: list[np.ndarray], about: dict[str, Any]) -> None:
     head = {
       'format': _FORMAT,
       'version': logjax.__version__,
@@ -167,7 +178,7 @@ class Keeper:
     try:
       yield
     except Exception as error:
-      phase, STOPPING.phase, self._manager = self._phase, '', None
+      phase, self._stopping.phase, self._manager = self._phase, '', None
       why = 'the disk is full' if is_full(error) else ' '.join(str(error).split())[:120]
       raise LogjaxError(
         f'cannot write a checkpoint to {self._folder / phase}: {why}; what was written before is '

@@ -10,8 +10,8 @@ import numpy as np
 
 from logjax.training.divergence import Diverged, means_of_steps, stopped
 from logjax.training.keys import numpy_generator
-from logjax.training.parallel import divide_batch, replicate
-from logjax.training.progress import Progress
+from logjax.training.parallel import choose_devices, divide_batch, replicate
+from logjax.training.runtime import Runtime
 from logjax.training.state import TrainState
 
 _CURE = 'lower the learning_rate of this model, in a new workdir'
@@ -119,8 +119,7 @@ def fit(
   settings: ml_collections.ConfigDict,
   *,
   key: jax.Array,
-  devices: int,
-  progress: Progress,
+  runtime: Runtime,
   name: str,
   importance: np.ndarray | None = None,
   **tags: int,
@@ -136,8 +135,7 @@ def fit(
     settings: with batch, epochs, rows_per_epoch, least_rows_per_epoch, patience, monitor,
       restore_best.
     key: consumed.
-    devices: that `epoch_step` runs on.
-    progress: told of every epoch.
+    runtime: of the run; `epoch_step` runs on its devices.
     name: of the stage in metrics.jsonl, with further `tags`.
     importance: how much each example weighs in the loss, [N]; None for all alike.
 
@@ -153,12 +151,13 @@ def fit(
   order = numpy_generator(jax.random.fold_in(key, 0))
   phase = name + ''.join(f'_{value}' for value in tags.values())
   label = name.replace('_', ' ') + ''.join(f' {value + 1}' for value in tags.values())
-  reached = _go_on(progress, state, phase, name, tags)
+  reached = _go_on(runtime, state, phase, name, tags)
+  devices = choose_devices(runtime.devices)
   state = replicate(reached.state, devices)
   for _ in range(reached.epochs):
     draw(order)  # as before, so that what follows is drawn as if not stopped
   epochs = reached.epochs if reached.finished else settings.epochs
-  with progress.track(label, epochs, done=reached.epochs) as advance:
+  with runtime.progress.track(label, epochs, done=reached.epochs) as advance:
     for epoch in range(reached.epochs, epochs):
       index, weights = draw(order)
       if importance is not None:
@@ -172,11 +171,12 @@ def fit(
       try:
         now = _measured(state, metrics, validate, epoch, given, reached.most(settings))
       except Diverged as diverged:
-        raise stopped(diverged, progress, phase, label, epoch, _CURE) from None
+        raise stopped(diverged, runtime, phase, label, epoch, _CURE) from None
       steps = {'step': (epoch + 1) * shape[0], 'rows': int(np.count_nonzero(weights))}
-      progress.measure(name, **tags, epoch=epoch, **steps, **now.metrics)
+      runtime.progress.measure(name, **tags, epoch=epoch, **steps, **now.metrics)
       reached = reached.after(state, now, settings)
-      progress.keeper.keep((state, reached.best.params), reached.about(), last=reached.finished)
+      saved = (state, reached.best.params)
+      runtime.checkpoints.save(saved, reached.about(), last=reached.finished)
       advance(f'loss {now.metrics["loss"]:.4f} valid {now.metrics["valid_loss"]:.4f}')
       if reached.finished:
         break
@@ -184,10 +184,10 @@ def fit(
 
 
 def _go_on(
-  progress: Progress, state: TrainState, phase: str, name: str, tags: dict[str, int]
+  runtime: Runtime, state: TrainState, phase: str, name: str, tags: dict[str, int]
 ) -> Reached:
   """What an earlier call reached, or the beginning; later lines of metrics.jsonl are dropped."""
-  found = progress.keeper.begin(phase, (state, state.params))
+  found = runtime.checkpoints.restore(phase, (state, state.params))
   reached = Reached(state)
   if found is not None:
     (state, params), about = found
@@ -195,7 +195,7 @@ def _go_on(
     last = Trained(state.params, about['last']['epoch'], about['last']['metrics'])
     done = (about.get(name) for name in ('epochs', 'since', 'finished', 'first'))
     reached = Reached(state, best, last, *done)
-  progress.forget(name, kept=reached.epochs, **tags)
+  runtime.progress.forget(name, kept=reached.epochs, **tags)
   return reached
 
 

@@ -14,7 +14,6 @@ import rich.console
 import rich.progress
 
 from logjax.training.hosts import HOSTS
-from logjax.training.keeper import Keeper
 
 _SECONDS_BETWEEN_LINES = 15
 
@@ -25,17 +24,14 @@ class Progress:
   Args:
     workdir: where metrics.jsonl is; None for nowhere.
     quiet: tell nothing on the terminal.
-    keeper: where phases leave what they have reached; one that keeps nothing unless given.
 
   Attributes:
-    workdir, keeper: the same.
+    workdir: the same.
     seconds: time of every finished stage, and what the one that runs took so far.
   """
 
-  def __init__(
-    self, workdir: Path | None = None, *, quiet: bool = False, keeper: Keeper | None = None
-  ):
-    self.workdir, self.keeper = workdir, keeper or Keeper()
+  def __init__(self, workdir: Path | None = None, *, quiet: bool = False):
+    self.workdir = workdir
     self._file = workdir / 'metrics.jsonl' if workdir else None
     self._console = rich.console.Console(
       file=sys.stderr,
@@ -162,17 +158,16 @@ class Progress:
         rich.progress.BarColumn(),
         rich.progress.MofNCompleteColumn(),
         rich.progress.TimeElapsedColumn(),
-        rich.progress.TimeRemainingColumn(),
-        rich.progress.TextColumn('{task.fields[rate]} {task.fields[note]}'),
+        rich.progress.TextColumn('{task.fields[pace]} {task.fields[note]}'),
       )
       with rich.progress.Progress(*columns, console=self._console) as bars:
-        task = bars.add_task(name, total=total, completed=done, rate='', note='')
-        begin = time.monotonic()
+        task = bars.add_task(name, total=total, completed=done, pace='', note='')
+        pace = _Pace(total - done)
 
         def advance(note: str = '') -> None:
-          here = bars.tasks[task].completed + 1 - done
-          rate = f'{here / (time.monotonic() - begin):.2g}/s'
-          bars.update(task, advance=1, note=note, rate=rate)
+          pace.advance()
+          shown = ', '.join(filter(None, (pace.rate(), pace.left())))
+          bars.update(task, advance=1, note=note, pace=shown)
 
         yield advance
     else:
@@ -193,26 +188,60 @@ class Progress:
     return advance
 
   @contextlib.contextmanager
-  def _plain(self, name: str, total: int, reached: int) -> Iterator[Callable[..., None]]:
+  def _plain(self, name: str, total: int, done: int) -> Iterator[Callable[..., None]]:
     """Prints a line at most every few seconds and one at the end, which may come early."""
-    begin = last = time.monotonic()
-    done, latest = reached, ''
+    pace, latest = _Pace(total - done), ''
+    last = pace.begin
 
     def advance(note: str = '') -> None:
-      nonlocal done, last, latest
-      done, latest = done + 1, note
-      now = time.monotonic()
-      if done < total and now - last > _SECONDS_BETWEEN_LINES:
-        last = now
-        left = (now - begin) / (done - reached) * (total - done)
-        say(f'{now - begin:.0f} s, about {left:.0f} s left')
+      nonlocal last, latest
+      latest = note
+      pace.advance()
+      if pace.rounds < total - done and pace.now - last > _SECONDS_BETWEEN_LINES:
+        last = pace.now
+        say(f'{pace.now - pace.begin:.0f} s', pace.left())
 
-    def say(duration: str) -> None:
-      self.say(f'{name}: {done}/{total} in {duration}' + (f', {latest}' if latest else ''))
+    def say(*facts: str) -> None:
+      facts = ', '.join(fact for fact in (*facts, latest) if fact)
+      self.say(f'{name}: {done + pace.rounds}/{total} in {facts}')
 
     yield advance
-    if done > reached:
-      say(f'{time.monotonic() - begin:.0f} s')
+    if pace.rounds:
+      say(f'{time.monotonic() - pace.begin:.0f} s')
+
+
+class _Pace:
+  """The pace of a loop, measured on the rounds after the first, which also compiles.
+
+  Args:
+    total: number of rounds.
+
+  Attributes:
+    begin, now: when the loop began, and when its last round ended.
+    rounds: that are done.
+  """
+
+  def __init__(self, total: int):
+    self.begin = self.now = self._first = time.monotonic()
+    self.rounds, self._total = 0, total
+
+  def advance(self) -> None:
+    """Counts a round that ends now."""
+    self.rounds, self.now = self.rounds + 1, time.monotonic()
+    if self.rounds == 1:
+      self._first = self.now
+
+  def rate(self) -> str:
+    """Returns the rounds per second in words; '' before there are two rounds."""
+    seconds = self.now - self._first
+    return f'{(self.rounds - 1) / seconds:.2g}/s' if self.rounds > 1 and seconds else ''
+
+  def left(self) -> str:
+    """Returns the time left in words; '' before there are two rounds, and after the last."""
+    if self.rounds < 2 or self.rounds >= self._total:
+      return ''
+    each = (self.now - self._first) / (self.rounds - 1)
+    return f'about {each * (self._total - self.rounds):.0f} s left'
 
 
 def _memory() -> dict[str, float]:

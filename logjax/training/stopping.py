@@ -58,6 +58,3 @@ class Stopping:
     # Not print: the handler may have interrupted one, and the reader may be gone.
     with contextlib.suppress(OSError):
       os.write(2, f'\nlogjax: {name}: keeping what {self.phase} has reached\n'.encode())
-
-
-STOPPING = Stopping()  # signals belong to the process, so there is one

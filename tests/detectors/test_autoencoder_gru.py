@@ -30,7 +30,7 @@ from logjax.models.autoencoder import make_autoencoder
 from logjax.models.classifier import make_classifier
 from logjax.settings import resolve
 from logjax.training.loop import Trained
-from logjax.training.progress import Progress
+from logjax.training.runtime import quiet_runtime
 
 ROWS, LENGTH, VOCABULARY = 48, 4, 8
 SPLIT = Split(np.arange(0, 24), np.arange(24, 36), np.arange(36, 48))
@@ -68,7 +68,7 @@ def config_of(leaks=frozenset(), **changes):
   return resolve(config)[0]
 
 
-def fit(config, examples=EXAMPLES, leaks=frozenset(), repetitions=(SPLIT,), progress=None):
+def fit(config, examples=EXAMPLES, leaks=frozenset(), repetitions=(SPLIT,), runtime=None):
   with compiled_fast():
     return fit_detector(
       config,
@@ -78,13 +78,13 @@ def fit(config, examples=EXAMPLES, leaks=frozenset(), repetitions=(SPLIT,), prog
       list(repetitions),
       VOCABULARY,
       key=KEY,
-      progress=progress or Progress(),
+      runtime=runtime or quiet_runtime(1),
     )
 
 
 def score(config, detector, rows=SPLIT.test, examples=EXAMPLES, leaks=frozenset()):
   return score_rows(
-    config, leaks, detector, examples, rows, VOCABULARY, key=KEY, progress=Progress()
+    config, leaks, detector, examples, rows, VOCABULARY, key=KEY, runtime=quiet_runtime(1)
   )
 
 
@@ -133,7 +133,7 @@ class Stage:
     self.trainers.append(options)
     return self
 
-  def fit(self, train, valid, *, key, progress, repetition, balanced):
+  def fit(self, train, valid, *, key, repetition, balanced):
     self.fits.append((train, valid, key))
     self.balanced = balanced
     return Trained({'repetition': repetition}, repetition, {'loss': 0.5})

@@ -62,7 +62,7 @@ class Fitted(NamedTuple):
       self.rows.split.test,
       len(self.rows.prepared.vocabulary),
       key=self.run.keys['detector'],
-      progress=self.run.progress,
+      runtime=self.run.runtime,
     )
 
 

@@ -19,7 +19,7 @@ from logjax.models.autoencoder import (
   reconstruction_loss,
   scaled,
 )
-from logjax.training.progress import Progress
+from logjax.training.runtime import quiet_runtime
 
 LOSSES = ('softmax', 'keras', 'tokens', 'mse', 'bce')
 LENGTH, VOCABULARY = 3, 4
@@ -213,8 +213,7 @@ class Captured:
       valid,
       vocabulary=VOCABULARY,
       key=jax.random.key(0),
-      devices=devices,
-      progress=Progress(),
+      runtime=quiet_runtime(devices),
       name='autoencoder_normal',
     )
 
@@ -264,7 +263,7 @@ def test_training_is_told_its_rows_devices_and_name(monkeypatch):
   captured = Captured(monkeypatch, settings_of(), devices=2)
   assert captured.rows == len(ROWS)
   np.testing.assert_array_equal(captured.take(np.array([[3, 1]])), ROWS[[[3, 1]]])
-  assert captured.options['devices'] == 2
+  assert captured.options['runtime'].devices == 2
   assert captured.options['name'] == 'autoencoder_normal'
 
 
@@ -288,8 +287,7 @@ def test_every_alternative_runs_an_epoch_with_finite_losses(changes, tmp_path):
     ROWS[:8],
     vocabulary=VOCABULARY,
     key=jax.random.key(0),
-    devices=1,
-    progress=Progress(tmp_path),
+    runtime=quiet_runtime(1, tmp_path),
     name='autoencoder_abnormal',
   )
   (line,) = reproducible(tmp_path)
@@ -313,8 +311,7 @@ def learn(devices: int):
     rows,
     vocabulary=VOCABULARY,
     key=jax.random.key(3),
-    devices=devices,
-    progress=Progress(),
+    runtime=quiet_runtime(devices),
     name='autoencoder_normal',
   )
 

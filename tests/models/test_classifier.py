@@ -1,6 +1,7 @@
 """The classifier: its size, its steps one by one, its noise, and rows that repeat."""
 
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ from logjax.models.classifier import (
   make_classifier,
 )
 from logjax.models.recurrent import GRUCell
-from logjax.training.progress import Progress
+from logjax.training.runtime import quiet_runtime
 
 STEPS, CHANNELS, HIDDEN = 4, 2, 3
 NOISE = 0.5
@@ -44,9 +45,12 @@ def draw_rows(count: int, distinct: int = 6, noisy: bool = False, seed: int = 0)
   return FeatureRows(table, index, table[index, 0, 0] > 0, np.full(count, noisy), number)
 
 
-def make_trainer(noise_std: float = 0.0, devices: int = 1, **changes) -> GRUTrainer:
+def make_trainer(
+  noise_std: float = 0.0, devices: int = 1, workdir: Path | None = None, **changes
+) -> GRUTrainer:
+  noise_key, runtime = jax.random.key(9), quiet_runtime(devices, workdir)
   return GRUTrainer(
-    settings_of(**changes), noise_std=noise_std, noise_key=jax.random.key(9), devices=devices
+    settings_of(**changes), noise_std=noise_std, noise_key=noise_key, runtime=runtime
   )
 
 
@@ -258,17 +262,16 @@ def test_every_noisy_row_is_an_example_of_its_own():
   assert np.all(weights == 1) and noisy.all()
 
 
-def fit(devices: int, progress: Progress | None = None):
-  trainer = make_trainer(0.1, devices, epochs=20, learning_rate=0.05)
+def fit(devices: int, workdir: Path | None = None):
+  trainer = make_trainer(0.1, devices, workdir, epochs=20, learning_rate=0.05)
   train, valid = draw_rows(64, noisy=True), draw_rows(30)
-  options = {'progress': progress or Progress(), 'repetition': 3}
-  return trainer, trainer.fit(train, valid, key=jax.random.key(1), **options)
+  return trainer, trainer.fit(train, valid, key=jax.random.key(1), repetition=3)
 
 
 @pytest.fixture(scope='module')
 def fitted(tmp_path_factory):
   workdir = tmp_path_factory.mktemp('gru')
-  return *fit(4, Progress(workdir)), workdir
+  return *fit(4, workdir), workdir
 
 
 def test_the_classifier_learns_which_rows_are_abnormal(fitted):
@@ -297,7 +300,7 @@ def test_a_balanced_classifier_guesses_half_where_nothing_tells_the_classes_apar
   label = np.arange(count) < few
   rows = FeatureRows(table, np.zeros(count, int), label, np.zeros(count, bool), np.arange(count))
   trainer = make_trainer(epochs=30, learning_rate=0.05, patience=100, restore_best=False)
-  options = {'key': jax.random.key(0), 'progress': Progress(), 'repetition': 0}
+  options = {'key': jax.random.key(0), 'repetition': 0}
   scores = [
     trainer.score(_last(trainer, rows, balanced, options), rows)[0] for balanced in (False, True)
   ]
@@ -335,6 +338,6 @@ def test_the_same_devices_train_the_same_bits_and_others_the_same_numbers(fitted
 def test_features_can_be_read_as_one_step_in_training_too():
   trainer = make_trainer(layout='features', epochs=1)
   rows = draw_rows(16)
-  trained = trainer.fit(rows, rows, key=jax.random.key(0), progress=Progress(), repetition=0)
+  trained = trainer.fit(rows, rows, key=jax.random.key(0), repetition=0)
   assert np.isfinite(trained.metrics['valid_loss'])
   assert trained.params['cell']['input']['kernel'].shape == (STEPS * CHANNELS, 3 * HIDDEN)

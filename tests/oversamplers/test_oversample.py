@@ -22,7 +22,7 @@ from logjax.oversamplers import oversample as oversample_module
 from logjax.oversamplers.oversample import draw_rows, fit_oversampler, oversample
 from logjax.oversamplers.saved import restore_generators, save_generators
 from logjax.settings import resolve
-from logjax.training.progress import Progress
+from logjax.training.runtime import quiet_runtime
 
 # Ids from 90 on are numbers, which the masked text does not tell apart.
 TRAIN = np.array([[1, 2, 90], [1, 3, 0], [4, 0, 0], [4, 0, 0]], np.int32)
@@ -211,13 +211,13 @@ def test_all_counts_add_up(stream, count, block, similarity, on_shortage, max_dr
 
 def test_an_oversampler_without_training_has_nothing_to_fit():
   for name in ('none', 'class_weights', 'random', 'smoten'):
-    assert fit_oversampler(config_of(name=name), TRAIN, None, key=None, progress=None) is None
+    assert fit_oversampler(config_of(name=name), TRAIN, None, key=None, runtime=None) is None
 
 
 @pytest.mark.parametrize('name', ['random', 'smote', 'smoten', 'mle', 'seqgan'])
 def test_whatever_makes_rows_needs_a_row_to_learn_from(name):
   with pytest.raises(LogjaxError, match='no abnormal row'):
-    fit_oversampler(config_of(name=name), TRAIN[:0], np.zeros(0), key=None, progress=None)
+    fit_oversampler(config_of(name=name), TRAIN[:0], np.zeros(0), key=None, runtime=None)
 
 
 def test_smoten_needs_a_row_with_a_token():
@@ -319,7 +319,7 @@ def fitted(tmp_path_factory):
   folder = tmp_path_factory.mktemp('oversampler')
   with compiled_fast():
     generators = fit_oversampler(
-      tiny_config(), ROWS, GROUP, key=jax.random.key(0), progress=Progress()
+      tiny_config(), ROWS, GROUP, key=jax.random.key(0), runtime=quiet_runtime(1)
     )
   save_generators(folder, generators, VOCABULARY)
   return generators, folder

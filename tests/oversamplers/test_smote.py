@@ -18,7 +18,7 @@ from logjax.oversamplers.smote import (
   until_padding,
 )
 from logjax.settings import resolve
-from logjax.training.progress import Progress
+from logjax.training.runtime import quiet_runtime
 
 
 def as_set(rows: np.ndarray) -> set[tuple]:
@@ -110,7 +110,7 @@ def codes():
   config, _ = resolve(default.get_config())
   config.devices = 1
   config.detector.autoencoder.update(layers=(64, 16, 64), learning_rate=5e-3, epochs=40)
-  return fit_codes(config, ROWS, key=jax.random.key(0), progress=Progress(quiet=True))
+  return fit_codes(config, ROWS, key=jax.random.key(0), runtime=quiet_runtime(1))
 
 
 @pytest.mark.parametrize('layers', [(6,), (6, 4), (6, 4, 5), (6, 4, 5, 7)])

@@ -11,7 +11,7 @@ from configs import default
 from logjax.seqgan.fit import METHODS, STAGES, fit_generators
 from logjax.seqgan.generators import make_generate
 from logjax.seqgan.sets import make_sets
-from logjax.training.progress import Progress
+from logjax.training.runtime import quiet_runtime
 
 SENTENCES = np.array([[11, 12, 13], [14, 11, 0], [21, 22, 22], [24, 23, 0]], np.int32)
 MEMBERS = [np.array([0, 1]), np.array([2, 3])]
@@ -53,8 +53,7 @@ def fit(method: str, settings, workdir=None, devices=1, **hooks):
     SETS,
     method=method,
     key=jax.random.key(0),
-    devices=devices,
-    progress=Progress(workdir),
+    runtime=quiet_runtime(devices, workdir),
     **hooks,
   )
 

@@ -8,7 +8,7 @@ import tiny
 
 from logjax.settings import resolve
 from logjax.stages import Run, share_stage
-from logjax.training.progress import Progress
+from logjax.training.runtime import quiet_runtime
 
 
 @pytest.fixture
@@ -20,7 +20,9 @@ def folders(tmp_path):
 def run_of(shared, **fields) -> Run:
   config, leaks = resolve(tiny.get_config('bgl'))
   config.update_from_flattened_dict({k.replace('__', '.'): v for k, v in fields.items()})
-  return Run(config, leaks, None, None, {}, Progress(), shared)  # its workdir is set by share()
+  return Run(
+    config, leaks, None, None, {}, quiet_runtime(1), shared
+  )  # its workdir is set by share()
 
 
 def share(run: Run, folder, made: list, array=(1, 2)) -> str:

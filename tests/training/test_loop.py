@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from measurements import reproducible
 from ml_collections import ConfigDict
+from saving import saving_runtime
 
 from logjax.errors import LogjaxError
 from logjax.training.blocks import make_apply, make_validate
-from logjax.training.keeper import Keeper
 from logjax.training.loop import draw_epoch, epoch_shape, fit
 from logjax.training.parallel import parallel, scan_steps
-from logjax.training.progress import Progress
+from logjax.training.runtime import quiet_runtime
 from logjax.training.state import create_state, make_train_step
 
 
@@ -44,7 +44,7 @@ def settings_of(**changes) -> ConfigDict:
   return settings
 
 
-def run_script(losses, accuracies=None, progress=None, rows=20, importance=None, **changes):
+def run_script(losses, accuracies=None, runtime=None, rows=20, importance=None, **changes):
   """Fits the counter to a script of validation results, one an epoch.
 
   Returns:
@@ -72,8 +72,7 @@ def run_script(losses, accuracies=None, progress=None, rows=20, importance=None,
     validate,
     settings_of(epochs=len(losses), **changes),
     key=jax.random.key(0),
-    devices=1,
-    progress=progress or Progress(),
+    runtime=runtime or quiet_runtime(1),
     name='toy_model',
     importance=importance,
     part=1,
@@ -208,7 +207,7 @@ def test_training_that_diverges_ends_with_one_line(value):
 
 
 def test_every_epoch_is_measured_and_trained_tells_of_its_own(tmp_path):
-  trained, _ = run_script([3, 1, 2], [0.25, 0.5, 0.75], Progress(tmp_path))
+  trained, _ = run_script([3, 1, 2], [0.25, 0.5, 0.75], quiet_runtime(1, tmp_path))
   expected = [
     {
       'stage': 'toy_model',
@@ -228,17 +227,16 @@ def test_every_epoch_is_measured_and_trained_tells_of_its_own(tmp_path):
 
 
 def run_kept(workdir, losses, stop_after=None, **changes):
-  """Runs a script with a keeper that keeps every epoch; may be stopped after one."""
-  keeper = Keeper(workdir / 'unfinished', epochs=1, owner='run', say=print)
-  progress, accuracies = Progress(workdir, keeper=keeper), None
+  """Runs a script that saves every epoch; may be stopped after one."""
+  runtime, accuracies = saving_runtime(workdir, say=print), None
   if stop_after is not None:
     losses = [*losses[:stop_after], float('nan'), *losses[stop_after + 1 :]]
     with pytest.raises(LogjaxError, match='validation loss nan'):
-      run_script(losses, accuracies, progress, **changes)
-    keeper.end()
+      run_script(losses, accuracies, runtime, **changes)
+    runtime.checkpoints.close()
     return None
-  trained, seen = run_script(losses, accuracies, progress, **changes)
-  keeper.end()
+  trained, seen = run_script(losses, accuracies, runtime, **changes)
+  runtime.checkpoints.close()
   return trained, seen
 
 
@@ -285,7 +283,7 @@ X = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
 Y = X @ np.array([1, -2, 3], np.float32)
 
 
-def fit_line(devices: int, rate=0.1, epochs=12, start=0.0, progress=None, **tags):
+def fit_line(devices: int, rate=0.1, epochs=12, start=0.0, runtime=None, **tags):
   tx = optax.sgd(rate)
   return fit(
     create_state({'w': jnp.full(3, start)}, tx),
@@ -295,8 +293,7 @@ def fit_line(devices: int, rate=0.1, epochs=12, start=0.0, progress=None, **tags
     make_validate(linear_metrics)((X, Y), np.ones(len(X))),
     settings_of(epochs=epochs),
     key=jax.random.key(1),
-    devices=devices,
-    progress=progress or Progress(),
+    runtime=runtime or quiet_runtime(devices),
     name='line',
     **tags,
   )

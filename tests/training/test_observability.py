@@ -14,6 +14,7 @@ import pytest
 import tiny
 from compiling import compiled_fast
 from measurements import reproducible
+from saving import saving_runtime
 
 from logjax import experiment
 from logjax.errors import LogjaxError
@@ -23,8 +24,7 @@ from logjax.seqgan.kept import PHASE, kept
 from logjax.settings import resolve
 from logjax.stages import Run, finished, share_stage, stage
 from logjax.training.divergence import Diverged, all_finite, means_of_steps
-from logjax.training.keeper import Keeper
-from logjax.training.progress import Progress
+from logjax.training.runtime import quiet_runtime
 from logjax.training.state import create_state
 from tests.seqgan.test_fit import SETS
 from tests.seqgan.test_fit import settings_of as seqgan_settings
@@ -32,11 +32,6 @@ from tests.test_operations import of, quotes
 from tests.training.test_loop import X, Y, fit_line, run_script
 
 pytest_plugins = ['tiny_runs']
-
-
-def keeping(workdir: Path) -> Progress:
-  """A run's progress that keeps every epoch."""
-  return Progress(workdir, keeper=Keeper(workdir / 'unfinished', epochs=1, owner='run'))
 
 
 def test_an_epoch_is_measured_by_the_means_of_its_steps():
@@ -68,7 +63,7 @@ def test_one_number_that_is_not_finite_is_seen_wherever_it_is():
 def error_of_a_line(workdir: Path, rate: float) -> str:
   """Fits a line with a rate that is far too high; returns the error."""
   with pytest.raises(LogjaxError) as raised:
-    fit_line(1, rate, epochs=40, progress=keeping(workdir), repetition=2)
+    fit_line(1, rate, epochs=40, runtime=saving_runtime(workdir), repetition=2)
   assert '\n' not in str(raised.value)
   return str(raised.value)
 
@@ -104,7 +99,7 @@ def test_a_detector_that_diverges_stops_at_its_step_and_keeps_the_batch(line):
 
 def test_the_last_good_checkpoint_is_kept_and_leads_to_the_same_step_again(line):
   workdir, message = line
-  found = Keeper(workdir / 'unfinished', owner='run').begin('line_2', _state_and_params())
+  found = saving_runtime(workdir).checkpoints.restore('line_2', _state_and_params())
   (state, best), about = found
   path = workdir / 'diverged' / 'line_2.npz'
   before = dict(np.load(path))
@@ -155,16 +150,15 @@ def test_without_a_workdir_the_step_is_named_all_the_same(monkeypatch, tmp_path)
 def test_seqgan_that_diverges_stops_at_its_step_and_keeps_what_was_good(
   tmp_path, field, phase, good
 ):
-  settings, progress = seqgan_settings(**{field: 1e30}), keeping(tmp_path)
+  settings, runtime = seqgan_settings(**{field: 1e30}), saving_runtime(tmp_path)
   with compiled_fast(), pytest.raises(LogjaxError) as raised:
     fit_generators(
       settings,
       SETS,
       method='seqgan',
       key=jax.random.key(0),
-      devices=1,
-      progress=progress,
-      **kept(settings, SETS, progress.keeper),
+      runtime=runtime,
+      **kept(settings, SETS, runtime),
     )
   path = tmp_path / 'diverged' / f'{phase}.npz'
   with np.load(path, allow_pickle=False) as saved:
@@ -177,11 +171,11 @@ def test_seqgan_that_diverges_stops_at_its_step_and_keeps_what_was_good(
   assert np.isfinite(arrays['measured.loss'][0]).all()
   rows = arrays['examples' if good is None else 'examples.0']
   assert rows.shape == (2, settings.batch, SETS.length)
-  again = kept(settings, SETS, Keeper(tmp_path / 'unfinished', owner='run'))['start']
+  again = kept(settings, SETS, saving_runtime(tmp_path))['start']
   assert (None if again is None else again[:2]) == good
   if good is not None:
     assert all_finite(again[2].discriminator) and all_finite(again[2].generator)
-  assert progress.keeper._manager is None and (tmp_path / 'unfinished' / PHASE).is_dir()
+  assert runtime.checkpoints._manager is None and (tmp_path / 'unfinished' / PHASE).is_dir()
 
 
 def rounds_of(rewards: list, entropies: list) -> list[dict]:
@@ -270,7 +264,7 @@ def test_a_generator_that_repeats_itself_is_told_once_and_in_the_results(runs, t
 
 def run_of(workdir: Path, shared: Path | None = None) -> Run:
   workdir.mkdir(exist_ok=True)
-  return Run(*resolve(tiny.get_config()), workdir, None, {}, Progress(workdir), shared)
+  return Run(*resolve(tiny.get_config()), workdir, None, {}, quiet_runtime(1, workdir), shared)
 
 
 def test_a_stage_that_is_copied_brings_its_learning_curve(tmp_path):
@@ -281,12 +275,12 @@ def test_a_stage_that_is_copied_brings_its_learning_curve(tmp_path):
     def make(folder: Path, run=run, epochs=epochs) -> None:
       folder.mkdir(parents=True)
       for epoch in range(epochs):
-        run.progress.measure('adversarial', epoch=epoch, reward=0.5)
+        run.runtime.progress.measure('adversarial', epoch=epoch, reward=0.5)
       (folder / 'summary.json').write_text('{}')
 
-    run.progress.measure('read', lines=3)
+    run.runtime.progress.measure('read', lines=3)
     if run is other:
-      run.progress.measure('adversarial', epoch=0, reward=0.9)
+      run.runtime.progress.measure('adversarial', epoch=0, reward=0.9)
     share_stage(run, run.workdir / 'oversampler', [np.arange(3)], ('seed',), make, ('adversarial',))
   assert reproducible(other.workdir) == reproducible(one.workdir)
   assert len(reproducible(other.workdir)) == 4
@@ -322,7 +316,7 @@ def test_a_stage_takes_the_seconds_of_all_calls_that_worked_at_it(tmp_path):
 
   def work(folder: Path, killed: bool) -> None:
     time.sleep(0.1)
-    run.progress.measure('gru', epoch=0)
+    run.runtime.progress.measure('gru', epoch=0)
     if killed:
       raise KeyboardInterrupt
     folder.mkdir()

@@ -82,7 +82,7 @@ def test_a_loop_that_goes_on_counts_from_what_was_reached_and_times_the_rest_alo
       clock.now += 16
       advance()
   assert capsys.readouterr().err.splitlines() == [
-    'training: 27/30 in 16 s, about 48 s left',
+    'training: 27/30 in 16 s',
     'training: 28/30 in 32 s, about 32 s left',
     'training: 29/30 in 48 s, about 16 s left',
     'training: 30/30 in 64 s',
@@ -92,19 +92,46 @@ def test_a_loop_that_goes_on_counts_from_what_was_reached_and_times_the_rest_alo
   assert capsys.readouterr().err == ''
 
 
-def test_a_terminal_shows_a_bar_with_count_rate_and_note(monkeypatch):
-  screen = io.StringIO()
-  console = rich.console.Console
+def test_compilation_in_the_first_round_does_not_count_in_the_time_left(capsys, clock):
+  with Progress().track('training', 60) as advance:
+    for seconds in [22] + [0.4] * 59:
+      clock.now += seconds
+      advance()
+  assert capsys.readouterr().err.splitlines() == [
+    'training: 1/60 in 22 s',
+    'training: 39/60 in 37 s, about 8 s left',
+    'training: 60/60 in 46 s',
+  ]
+
+
+@pytest.fixture
+def screen(monkeypatch):
+  """What a terminal is sent."""
+  screen, console = io.StringIO(), rich.console.Console
 
   def terminal(**options):
     return console(**options | {'file': screen, 'force_terminal': True, 'width': 120})
 
   monkeypatch.setattr(progress_module.rich.console, 'Console', terminal)
-  with Progress().track('training', 2) as advance:
-    advance('loss [2]')
-    advance('loss [1]')
+  return screen
+
+
+def test_a_bar_does_not_count_compilation_either(screen, clock):
+  with Progress().track('training', 60) as advance:
+    for seconds in [22] + [0.5] * 10:
+      clock.now += seconds
+      advance()
   shown = screen.getvalue()
-  assert 'training' in shown and '2/2' in shown and '/s' in shown and 'loss [1]' in shown
+  assert '11/60' in shown and '2/s, about 24 s left' in shown
+
+
+def test_a_terminal_shows_a_bar_with_count_rate_and_note(screen, clock):
+  with Progress().track('training', 2) as advance:
+    for note in ('loss [2]', 'loss [1]'):
+      clock.now += 0.5
+      advance(note)
+  shown = screen.getvalue()
+  assert 'training' in shown and '2/2' in shown and '2/s' in shown and 'loss [1]' in shown
   with Progress().track('going on', 9, done=8) as advance:
     advance()
   assert '9/9' in screen.getvalue()

@@ -14,11 +14,10 @@ import pytest
 import tiny
 from absl import logging
 from compiling import compiled_fast
+from saving import saving_runtime
 
 from logjax.studies.subrun import do_part
 from logjax.training.checkpoint import restore_params, save_params
-from logjax.training.keeper import Keeper
-from logjax.training.progress import Progress
 from tests.training.test_loop import fit_line
 
 TRAININGS = int(os.environ.get('LOGJAX_SOAK', 200))
@@ -56,22 +55,22 @@ def config_of(number: int):
 
 
 def fit_and_keep(workdir: Path) -> None:
-  """Trains a line, a phase of its own that keeps every epoch."""
-  keeper = Keeper(workdir / 'unfinished', epochs=1, owner='run')
-  fit_line(1, epochs=3, progress=Progress(workdir, keeper=keeper))
-  keeper.clear()
+  """Trains a line, a phase of its own that saves every epoch."""
+  runtime = saving_runtime(workdir)
+  fit_line(1, epochs=3, runtime=runtime)
+  runtime.checkpoints.delete()
 
 
 def objects_left(folder: Path, arrays: int) -> dict[str, float]:
   """How many Python objects each call leaves behind, for a tree of so many arrays."""
   tree = {str(i): np.ones((2, 3), np.float32) for i in range(arrays)}
-  keeper = Keeper(folder / 'unfinished', epochs=1, owner='run')
-  keeper.begin('phase', tree)
+  checkpoints = saving_runtime(folder).checkpoints
+  checkpoints.restore('phase', tree)
   calls = {
     'save_params': lambda: save_params(folder / 'saved', tree),
     'restore_params': lambda: restore_params(folder / 'saved', tree),
-    'keep': lambda: keeper.keep(tree, {}),
-    'begin': lambda: keeper.begin('phase', tree),
+    'save': lambda: checkpoints.save(tree, {}),
+    'restore': lambda: checkpoints.restore('phase', tree),
   }
   left = {}
   for name, call in calls.items():
@@ -81,7 +80,7 @@ def objects_left(folder: Path, arrays: int) -> dict[str, float]:
       gc.collect()
       counts.append(sys.getallocatedblocks())
     left[name] = (counts[-1] - counts[2]) / 4  # the first calls fill caches
-  keeper.end()
+  checkpoints.close()
   return left
 
 
