@@ -16,6 +16,7 @@ from logjax.seqgan.generators import Generators, make_generate, make_model
 from logjax.seqgan.sets import make_sets
 from logjax.seqgan.train import SeqGANState
 from logjax.training.parallel import unshard
+from logjax.training.progress import Progress
 from logjax.training.runtime import quiet_runtime
 from logjax.training.state import TrainState
 
@@ -57,7 +58,7 @@ def fit(settings, *, method, devices=0, workdir=None, sets=SETS, **hooks) -> Gen
     sets,
     method=method,
     key=jax.random.key(0),
-    runtime=quiet_runtime(devices, workdir),
+    runtime=quiet_runtime(devices)._replace(progress=Progress(workdir)),
     **hooks,
   )
 
@@ -195,8 +196,8 @@ def test_filters_wider_than_a_row_are_left_out():
 def learnt(tmp_path_factory):
   """Generators of the four sentences by maximum likelihood, and where they were measured."""
   workdir = tmp_path_factory.mktemp('mle')
-  quiet_runtime(0, workdir).progress.measure(STAGES[2], epoch=0)
-  quiet_runtime(0, workdir).progress.measure('gru', epoch=0)
+  Progress(workdir).measure(STAGES[2], epoch=0)
+  Progress(workdir).measure('gru', epoch=0)
   return fit(settings_of(mle_epochs=25), method='mle', workdir=workdir), workdir
 
 
