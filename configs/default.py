@@ -98,9 +98,6 @@ def text() -> ConfigDict:
   # Words with two or more digits (r23, an343): 'mask', 'keep' or 'drop'. A1, [logjax] they name
   # single machines, which a detector should not learn by heart.
   text.identifiers = 'mask'
-  # What is a token: 'words', 'punctuation' (signs are tokens too) or 'template' (words of the
-  # line's Drain template). A1, [keras] whose tokenizer drops punctuation.
-  text.tokens = 'words'
   # Lower-case the message. A1, [keras]
   text.lowercase = True
   # Largest vocabulary, special tokens included; the rarest words become <unk>.
@@ -224,33 +221,47 @@ def seqgan() -> ConfigDict:
 
 
 def detector() -> ConfigDict:
-  """The paper's detector: two autoencoders and a GRU classifier."""
+  """The detector and the fields of every one of them."""
   detector = ConfigDict()
+  # A module of logjax/detectors: 'autoencoder_gru' ([paper]), 'gru' (on tokens), 'tfidf_lr',
+  # 'random_forest', 'nearest', 'lookup', 'unseen' (needs normal lines only), 'majority'.
+  detector.name = 'autoencoder_gru'
   # Repetitions of the train and validation split, the paper's "10-fold". A14, [paper]
   detector.repetitions = 10
-  # What is reported of them: 'mean' (and deviation), 'last' or 'best' (on validation). A14
-  detector.report = 'mean'
-  # A row is abnormal from this score on: 'half' ([paper], softmax), 'valid_f1' (best on the
-  # validation rows), 'auto' is valid_f1 when honest, half in the paper's protocol.
+  # A row is abnormal from this score on: 'half' ([paper], softmax) or 'valid_f1' (the best F1 on
+  # the validation rows); 'auto': valid_f1 when honest, half in the paper's protocol. Baselines
+  # have the same choice.
   detector.threshold = 'auto'
-  # What the classifier sees: 'own_class' (the row's true label picks its autoencoder: the leak
-  # label_routed_encoder), 'both' autoencoders' outputs, 'errors' of both, 'none' (token ids);
-  # 'auto' is own_class with that leak and both without. A15
-  detector.features = 'auto'
   detector.autoencoder = autoencoder()
   detector.noise = noise()
   detector.gru = gru()
+  detector.tfidf_lr = tfidf_lr()
+  detector.random_forest = random_forest()
   return detector
+
+
+def tfidf_lr() -> ConfigDict:
+  """Logistic regression on TF-IDF features."""
+  tfidf_lr = ConfigDict()
+  # Inverse strength of the L2 penalty; None: chosen on the validation rows. [logjax]
+  tfidf_lr.c = config_dict.placeholder(float)
+  return tfidf_lr
+
+
+def random_forest() -> ConfigDict:
+  """A random forest on TF-IDF features."""
+  random_forest = ConfigDict()
+  # Trees of the forest. The default of scikit-learn
+  random_forest.trees = 100
+  return random_forest
 
 
 def autoencoder() -> ConfigDict:
   """Layers T-400-200-200-T."""
   autoencoder = ConfigDict()
-  # Input: token ids divided by the vocabulary size ('unit') or as they are ('ids'). A6
-  autoencoder.scale = 'unit'
   # Loss: 'softmax' (cross-entropy of a softmax over the T positions with the row scaled to sum
-  # 1), 'keras' (the same with the row as it is), 'tokens' (cross-entropy over the vocabulary at
-  # every position), 'mse', 'bce'. A6; 'auto': mse when honest, softmax in the paper's protocol.
+  # 1), 'tokens' (cross-entropy over the vocabulary at every position) or 'mse'. A6; 'auto': mse
+  # when honest, softmax in the paper's protocol.
   autoencoder.loss = 'auto'
   # Output handed on: 'reconstruction' [T] or 'code' [200]. A7
   autoencoder.output = 'reconstruction'
@@ -267,8 +278,6 @@ def autoencoder() -> ConfigDict:
   # Of the layer's 'kernel' or its 'activity' (mean over rows). A9; 'auto': activity when honest,
   # kernel in the paper's protocol.
   autoencoder.l1_on = 'auto'
-  # Activation of the hidden layers: 'relu', 'tanh' or 'sigmoid'. A10
-  autoencoder.activation = 'relu'
   # Adam learning rate. [keras]
   autoencoder.learning_rate = 1e-3
   training(autoencoder)
@@ -278,24 +287,22 @@ def autoencoder() -> ConfigDict:
 def noise() -> ConfigDict:
   """Gaussian noise on the features (A11)."""
   noise = ConfigDict()
-  # "Variance" of the noise; 0 for none. [paper]
+  # Variance of the noise; 0 for none. [paper]
   noise.variance = 0.1
-  # Whether that number is the 'variance' or the standard deviation ('std', as Keras takes it).
-  noise.reading = 'variance'
   # Of features as they are ('absolute') or standardised on the training rows ('relative').
   noise.scale = 'relative'
   return noise
 
 
 def gru() -> ConfigDict:
-  """The classifier."""
+  """The classifier of 'autoencoder_gru', and the detector 'gru'."""
   gru = ConfigDict()
   # Hidden size. [paper]
   gru.hidden = 100
   # How a row of features is read: 'steps' (T steps of one) or 'features' (one step of T). A12
   gru.layout = 'steps'
-  # Apply the reset gate after the product with U_h (cuDNN) instead of before. [paper] equation 3
-  gru.reset_after = False
+  # Size of a token's embedding, of the detector 'gru' only. [logjax] that of SeqGAN's generator
+  gru.embedding = 32
   # Dropout "probability" before the softmax layer. [paper]
   gru.dropout = 0.8
   # Whether that share is dropped ('drop', [keras]) or kept ('keep'). A8; 'auto' as above.
@@ -319,10 +326,8 @@ def training(model: ConfigDict) -> None:
   # A smaller set is gone through as many times an epoch as give this many rows, so that few rows
   # are not few steps; `rows_per_epoch` bounds it. 0: once. [logjax]
   model.least_rows_per_epoch = 0
-  # Stop after so many epochs without improvement on the validation rows. A13
+  # Stop after this many epochs without a lower loss on the validation rows. A13
   model.patience = 5
-  # What must improve: 'loss' or 'accuracy'. A13
-  model.monitor = 'loss'
   # Keep the parameters of the best epoch instead of the last. A13
   model.restore_best = True
 
@@ -352,10 +357,10 @@ def compare() -> ConfigDict:
   compare = ConfigDict()
   # Any of oversampler.name; differences are told to 'none' and to 'random'.
   compare.oversamplers = ('none', 'class_weights', 'random', 'smoten', 'mle', 'seqgan')
-  # 'autoencoder_gru' ([paper]) and 'gru', the same GRU on tokens without autoencoders.
+  # Detectors that every oversampler is run with, by detector.name.
   compare.detectors = ('autoencoder_gru',)
-  # Detectors that are rivals: run without oversampling only. [logjax] are the autoencoders needed?
-  compare.rival_detectors = ('gru',)
+  # Detectors that run without oversampling only. [logjax] are the autoencoders needed?
+  compare.plain_detectors = ('gru',)
   # 'honest' and 'paper'.
   compare.protocols = ('honest',)
   # Seeds of training and sampling, each on the same log. [logjax] five show most of the spread

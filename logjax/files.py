@@ -50,13 +50,11 @@ def load_arrays(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def load_array(path: Path) -> np.ndarray:
-  """Reads the array of an .npy file, with the refusals of `load_arrays`."""
-  with _refused(path):
-    array = np.load(path, allow_pickle=False)
-    if not isinstance(array, np.ndarray):
-      raise ValueError('it is an .npz file')
-    return array
+def save_arrays(path: Path, **arrays: np.ndarray) -> None:
+  """Writes arrays to an .npz file that appears whole or not at all."""
+  partial = path.with_name('part.' + path.name)
+  np.savez(partial, **arrays)
+  partial.replace(path)
 
 
 @contextlib.contextmanager

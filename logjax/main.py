@@ -152,9 +152,9 @@ def run_experiment(workdir: Path, stopping: Stopping) -> None:
   from logjax.settings import resolve
   from logjax.stages import open_run
 
-  config, leaks = resolve(_CONFIG.value)
+  config = resolve(_CONFIG.value)
   new = _MODE.value == 'train'
-  run = open_run(config, leaks, workdir, cache_folder(), new=new, stopping=stopping)
+  run = open_run(config, workdir, cache_folder(), new=new, stopping=stopping)
   if _MODE.value == 'train':
     results = experiment.train(run, command('python'))
     if HOSTS.first:

@@ -1,226 +1,130 @@
-"""Settings of a run: choices checked, 'auto' resolved by protocol."""
+"""Settings of a run: values checked by the rules of the modules in use, 'auto' resolved.
 
+Detectors, kinds of examples and oversamplers are loaded by the names in the configuration. So
+nothing here imports them, and a wrong name is answered before anything heavy is loaded.
+"""
+
+import importlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import ml_collections
 
 from logjax.errors import LogjaxError
-from logjax.examples.splits import leaks_of, split_kind
+from logjax.examples.protocol import protocol_of
+from logjax.rules import Rule, at_least, between, boolean, choice, fraction
 
-OVERSAMPLERS = tuple('none class_weights random smote smoten mle seqgan maligan textgan'.split())
-CHOICES = {
-  'text.numbers': ('auto', 'mask', 'keep'),
-  'text.identifiers': ('mask', 'keep', 'drop'),
-  'text.tokens': ('words', 'punctuation', 'template'),
-  'oversampler.name': OVERSAMPLERS,
-  'oversampler.sets_by': ('random', 'time', 'text'),
-  'oversampler.similarity': ('none', 'exact', 'masked', 'jaccard'),
-  'oversampler.on_shortage': ('repeat', 'short'),
-  'seqgan.cell': ('gru', 'lstm'),
-  'seqgan.reward': ('discriminator', 'constant', 'random'),
-  'seqgan.baseline': ('none', 'batch', 'position'),
-  'detector.report': ('mean', 'last', 'best'),
-  'detector.threshold': ('auto', 'half', 'valid_f1'),
-  'detector.features': ('auto', 'own_class', 'both', 'errors', 'none'),
-  'detector.autoencoder.scale': ('unit', 'ids'),
-  'detector.autoencoder.loss': ('auto', 'softmax', 'keras', 'tokens', 'mse', 'bce'),
-  'detector.autoencoder.output': ('reconstruction', 'code'),
-  'detector.autoencoder.dropout_means': ('auto', 'drop', 'keep'),
-  'detector.autoencoder.l1_on': ('auto', 'kernel', 'activity'),
-  'detector.autoencoder.activation': ('relu', 'tanh', 'sigmoid'),
-  'detector.autoencoder.monitor': ('loss', 'accuracy'),
-  'detector.noise.reading': ('variance', 'std'),
-  'detector.noise.scale': ('absolute', 'relative'),
-  'detector.gru.layout': ('steps', 'features'),
-  'detector.gru.dropout_means': ('auto', 'drop', 'keep'),
-  'detector.gru.monitor': ('loss', 'accuracy'),
+# Seeds that NumPy, JAX and scikit-learn all take, and no two of which give JAX the same key.
+_SEED = between(0, 2**32 - 1)
+RULES: dict[str, Rule] = {
+  'seed': _SEED,
+  'devices': at_least(0),
+  'checkpoint.minutes': at_least(0),
+  'checkpoint.epochs': at_least(0),
+  'data.simulated_lines': at_least(1),
+  'data.limit_lines': at_least(0),
+  'data.max_rejected': fraction(),
+  'data.permute_labels': boolean(),
+  'detector.repetitions': at_least(1),
+  'detector.threshold': choice('half', 'valid_f1', auto=('half', 'valid_f1')),
+  'split.abnormal_train': at_least(0),
+  'ladder.repetitions': at_least(1),
+  'compare.repetitions': at_least(1),
+  # Of fewer draws the ends of an interval would be single ones.
+  'ladder.draws': at_least(100),
+  'compare.draws': at_least(100),
 }
-# What 'auto' (or None) means: in the paper's protocol the reading nearest to its words, when honest
-# one that lets the detector learn (docs/paper.md has the exceptions and the measurements).
-AUTO = {
-  'text.numbers': ('keep', 'mask'),
-  'detector.threshold': ('half', 'valid_f1'),
-  'detector.autoencoder.loss': ('softmax', 'mse'),
-  'detector.autoencoder.dropout_means': ('drop', 'keep'),
-  'detector.autoencoder.l1': (0.01, 1e-5),
-  'detector.autoencoder.l1_on': ('kernel', 'activity'),
-  'detector.gru.dropout_means': ('drop', 'keep'),
-}
-POSITIVE = (
-  'data.simulated_lines',
-  'oversampler.neighbours',
-  'seqgan.embedding',
-  'seqgan.hidden',
-  'seqgan.discriminator_embedding',
-  'seqgan.batch',
-  'seqgan.rows_per_epoch',
-  'seqgan.discriminator_epochs',
-  'seqgan.g_steps',
-  'seqgan.rollouts',
-  'detector.repetitions',
-  'ladder.repetitions',
-  'compare.repetitions',
-  'detector.gru.hidden',
-  'detector.gru.batch',
-  'detector.gru.epochs',
-  'detector.autoencoder.batch',
-  'detector.autoencoder.epochs',
-)
-NOT_NEGATIVE = (
-  'checkpoint.minutes',
-  'checkpoint.epochs',
-  'devices',
-  'data.limit_lines',
-  'split.abnormal_train',
-  'text.kept_numbers',
-  'seqgan.init_std',
-  'seqgan.mle_epochs',
-  'seqgan.discriminator_rounds',
-  'seqgan.rounds',
-  'seqgan.d_steps',
-  'seqgan.rollout_block',
-  'seqgan.discriminator_l2',
-  'seqgan.textgan_mmd_weight',
-  'detector.noise.variance',
-  'detector.gru.patience',
-  'detector.gru.rows_per_epoch',
-  'detector.gru.least_rows_per_epoch',
-  'detector.autoencoder.patience',
-  'detector.autoencoder.rows_per_epoch',
-  'detector.autoencoder.least_rows_per_epoch',
-)
-SHARES = (
-  'data.max_rejected',
-  'oversampler.jaccard',
-  'seqgan.rollout_update',
-  'seqgan.discriminator_dropout',
-  'detector.gru.dropout',
-  'detector.autoencoder.dropout',
-)
-ABOVE_ZERO = (
-  'oversampler.temperature',
-  'oversampler.jaccard',
-  'oversampler.max_draws',
-  'seqgan.generator_learning_rate',
-  'seqgan.clip_norm',
-  'seqgan.discriminator_learning_rate',
-  'seqgan.textgan_temperature',
-  'detector.autoencoder.learning_rate',
-  'detector.gru.learning_rate',
-)
-SIZES = ('seqgan.filter_widths', 'seqgan.filters', 'detector.autoencoder.layers')
-# Shares of the paper: 5 % of all rows are not test rows, and so much of these trains.
+# Shares of the paper: 5 % of all rows are not test rows, and this share of those trains.
 _PAPER_SHARE = 0.05
 _PAPER_TRAINS = {'openstack': 0.85}
 _PAPER_SETS = {'openstack': 2}
-# Parts that one run does not have: which others a larger one consists of.
+# Parts of the configuration that only runs of several runs read.
 _MODES = ('ladder', 'compare')
 
 
-def resolve(config: ml_collections.ConfigDict) -> tuple[ml_collections.ConfigDict, frozenset[str]]:
-  """Fills in what depends on the protocol and the corpus.
+def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Checks all values and fills in what depends on the protocol and the corpus.
 
   Args:
     config: as in `configs/default.py`.
 
   Returns:
-    A copy without 'auto' or None and without the parts that only other modes read, and the leaks
-    of the run.
+    A copy without 'auto' or None, and without the parts that only other modes read.
 
   Raises:
-    LogjaxError: for a value that no field of that name takes.
+    LogjaxError: for a value that the field does not take.
   """
   config = config.copy_and_resolve_references().unlock()
-  check_values(config)
+  protocol = protocol_of(config)
+  oversamplers, detectors = _load('oversamplers.table'), _load('detectors')
+  rules = RULES | oversamplers.RULES
+  check(config, rules)
+  detector = detectors.load(config.detector.name)  # the first heavy import
+  rules = {**rules, **_load(f'examples.{detector.KIND}').RULES, **detector.RULES}
+  check(config, rules)
+  check_gan(config.seqgan)
   for mode in _MODES:
     if mode in config:
       del config[mode]
-  leaks = leaks_of(config.protocol, config.leaks, config.split.by)
   paper = config.protocol == 'paper'
+  for name, rule in rules.items():
+    if rule.auto is not None and _get(config, name) in ('auto', None):
+      config.update_from_flattened_dict({name: rule.auto[0 if paper else 1]})
   corpus = config.data.corpus
   trains = _PAPER_TRAINS.get(corpus, _PAPER_SHARE)
-  config.split.by = split_kind(leaks)
+  config.split.by = protocol.split_by
   if config.data.simulated_seed is None:
     config.data.simulated_seed = config.seed
   if config.split.train is None:
     config.split.train = _PAPER_SHARE * trains if paper else 0.6
   if config.split.valid is None:
     config.split.valid = _PAPER_SHARE * (1 - trains) if paper else 0.2
-  for name, (literal, honest) in AUTO.items():
-    *path, field = name.split('.')
-    part = config
-    for step in path:
-      part = part[step]
-    if part[field] in ('auto', None):
-      part[field] = literal if paper else honest
   if config.data.labels == 'auto' and corpus == 'openstack':
     config.data.labels = 'file' if paper else 'instance'
   if config.oversampler.sets is None:
     config.oversampler.sets = _PAPER_SETS.get(corpus, 7)
-  routed = 'label_routed_encoder' in leaks
-  if config.detector.features == 'auto':
-    config.detector.features = 'own_class' if routed else 'both'
-  if (config.detector.features == 'own_class') != routed:
-    raise LogjaxError(
-      "detector.features='own_class' and the leak label_routed_encoder go together: "
-      'set detector.features=auto and choose by --config.protocol or --config.leaks'
-    )
-  return config, leaks
+  return config
 
 
-def check_values(config: ml_collections.ConfigDict) -> None:
-  """Raises LogjaxError for the first field with a value that it cannot have.
+def _load(module: str) -> ModuleType:
+  return importlib.import_module(f'logjax.{module}')
 
-  Fields that a configuration of another kind, such as configs/oracle.py, does not have are not
-  missed.
+
+def check(config: ml_collections.ConfigDict, rules: Mapping[str, Rule]) -> None:
+  """Checks the fields that a configuration has.
+
+  Raises:
+    LogjaxError: for the first value that its rule refuses.
   """
   fields = flatten(config.to_dict())
-  for name, choices in CHOICES.items():
-    if name in fields and fields[name] not in choices:
-      raise LogjaxError(f'--config.{name}={fields[name]!r} is none of {", ".join(choices)}')
-  ranges = (
-    ('at least 1', POSITIVE, lambda value: value >= 1),
-    ('at least 0', NOT_NEGATIVE, lambda value: value >= 0),
-    ('above 0', ABOVE_ZERO, lambda value: value > 0),
-    ('from 0 to 1', SHARES, lambda value: 0 <= value <= 1),
-    # NumPy, JAX and scikit-learn all take such a seed, and no two of these give JAX the same key.
-    ('from 0 to 4294967295', ('seed',), lambda value: 0 <= value < 2**32),
-    # A shorter row has no room for a token and its end.
-    ('at least 2', ('text.length',), lambda value: value >= 2),
-    # The ends of an interval would be single draws.
-    ('at least 100', ('ladder.draws', 'compare.draws'), lambda value: value >= 100),
-    ('at least 1', ('oversampler.sets', 'oversampler.count'), lambda v: v is None or v >= 1),
-    ('at least 0', ('detector.autoencoder.l1',), lambda v: v is None or v >= 0),
-    ('whole numbers, each at least 1', SIZES, _are_sizes),
-  )
-  for meaning, names, holds in ranges:
-    for name in names:
-      if name in fields and not holds(fields[name]):
-        raise LogjaxError(f'--config.{name}={fields[name]} must be {meaning}')
-  if fields['seqgan.rows_per_epoch'] % fields['seqgan.batch']:
+  for name, rule in rules.items():
+    if name in fields and not rule.holds(fields[name]):
+      raise LogjaxError(f'--config.{name}={fields[name]!r} must be {rule.meaning}')
+
+
+def check_gan(seqgan: ml_collections.ConfigDict) -> None:
+  """Checks the fields of `config.seqgan` that depend on each other.
+
+  Raises:
+    LogjaxError: for the first that do not fit.
+  """
+  if seqgan.rows_per_epoch % seqgan.batch:
     raise LogjaxError('--config.seqgan.rows_per_epoch must be a multiple of seqgan.batch')
-  check_filters(fields['seqgan.filter_widths'], fields['seqgan.filters'], 'seqgan')
-  if fields.get('text.max_vocabulary', 3) < 3:
-    raise LogjaxError('--config.text.max_vocabulary must be at least 3: two tokens are special')
-  if (
-    fields.get('detector.autoencoder.loss') == 'bce'
-    and fields['detector.autoencoder.scale'] == 'ids'
-  ):
-    raise LogjaxError(
-      '--config.detector.autoencoder.loss=bce compares numbers from 0 to 1: '
-      'set detector.autoencoder.scale=unit'
-    )
+  check_filters(seqgan.filter_widths, seqgan.filters, 'seqgan')
 
 
 def check_filters(widths: Sequence[int], filters: Sequence[int], where: str) -> None:
-  """Raises LogjaxError for convolutions that no discriminator can have.
+  """Checks the convolutions of a discriminator.
 
   Args:
     widths: of the convolutions.
-    filters: how many of each width.
+    filters: number of filters of each width.
     where: the part of the configuration that they are fields of.
+
+  Raises:
+    LogjaxError: for convolutions that no discriminator can have.
   """
   if len(widths) != len(filters):
     raise LogjaxError(f'{where}.filter_widths and {where}.filters must have equal lengths')
@@ -232,10 +136,6 @@ def check_filters(widths: Sequence[int], filters: Sequence[int], where: str) -> 
     )
 
 
-def _are_sizes(values: list) -> bool:
-  return bool(values) and all(isinstance(value, int) and value >= 1 for value in values)
-
-
 def flatten(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
   """Turns nested dictionaries into one with dotted names; tuples become lists as in JSON."""
   flat = {}
@@ -245,3 +145,21 @@ def flatten(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
     else:
       flat[prefix + name] = list(value) if isinstance(value, tuple) else value
   return flat
+
+
+def unflatten(flat: Mapping[str, Any]) -> ml_collections.ConfigDict:
+  """Undoes `flatten`: a configuration from dotted names; lists become tuples."""
+  tree: dict[str, Any] = {}
+  for name, value in flat.items():
+    *path, field = name.split('.')
+    part = tree
+    for step in path:
+      part = part.setdefault(step, {})
+    part[field] = tuple(value) if isinstance(value, list) else value
+  return ml_collections.ConfigDict(tree)
+
+
+def _get(config: ml_collections.ConfigDict, name: str) -> Any:
+  for step in name.split('.'):
+    config = config[step]
+  return config

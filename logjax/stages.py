@@ -17,9 +17,10 @@ import ml_collections
 import numpy as np
 
 from logjax.errors import LogjaxError
-from logjax.examples.lines import Prepared
+from logjax.examples.protocol import Protocol, protocol_of
+from logjax.examples.types import Examples, Split
 from logjax.files import read_json, write_json
-from logjax.settings import flatten
+from logjax.settings import flatten, unflatten
 from logjax.training.hosts import HOSTS
 from logjax.training.keeper import Checkpoints
 from logjax.training.progress import Progress
@@ -31,7 +32,7 @@ Result = TypeVar('Result')
 _SECONDS = 'seconds.json'
 _MEASURED = 'metrics.json'  # beside what is shared: lines of metrics.jsonl
 # The file that a stage writes last: where it is, the stage is finished.
-MARKERS = {'oversampler': 'summary.json', 'detector': 'fitted.json'}
+MARKERS = {'encoder': 'encoder.json', 'oversampler': 'summary.json', 'detector': 'fitted.json'}
 
 
 class Run(NamedTuple):
@@ -39,7 +40,7 @@ class Run(NamedTuple):
 
   Attributes:
     config: resolved.
-    leaks: of the run.
+    protocol: of the run.
     workdir: of the run.
     cache: where simulated corpora are kept.
     keys: named, for everything random.
@@ -49,7 +50,7 @@ class Run(NamedTuple):
   """
 
   config: ml_collections.ConfigDict
-  leaks: frozenset[str]
+  protocol: Protocol
   workdir: Path
   cache: Path
   keys: dict[str, jax.Array]
@@ -60,7 +61,6 @@ class Run(NamedTuple):
 
 def open_run(
   config: ml_collections.ConfigDict,
-  leaks: frozenset[str],
   workdir: Path,
   cache: Path,
   *,
@@ -73,7 +73,6 @@ def open_run(
 
   Args:
     config: resolved.
-    leaks: of the run.
     workdir: of the run.
     cache: where simulated corpora are kept.
     new: whether the workdir may be a new one.
@@ -100,7 +99,24 @@ def open_run(
     owner=config_digest(config),
   )
   runtime = Runtime(config.devices, Progress(workdir, quiet=quiet), checkpoints, stopping)
-  return Run(config, leaks, workdir, cache, keys, runtime, shared, lock)
+  return Run(config, protocol_of(config), workdir, cache, keys, runtime, shared, lock)
+
+
+def reopen_run(workdir: Path, cache: Path, *, stopping: Stopping | None = None) -> Run:
+  """Opens the run of a workdir with the configuration that it was trained with; writes nothing.
+
+  Args:
+    workdir: of the run.
+    cache: where simulated corpora are kept.
+    stopping: of the process; None where no signal is answered.
+
+  Raises:
+    LogjaxError: when the workdir holds no run, or one of an older version.
+  """
+  config = unflatten(read_config(workdir))
+  # How often unfinished phases are saved is no part of a run.
+  config.checkpoint = ml_collections.ConfigDict({'minutes': 0.0, 'epochs': 0})
+  return open_run(config, workdir, cache, new=False, stopping=stopping)
 
 
 def release(run: Run) -> None:
@@ -109,16 +125,20 @@ def release(run: Run) -> None:
     (run.workdir / 'config.json').unlink(missing_ok=True)
 
 
-def check_rows(run: Run, prepared: Prepared) -> None:
-  """Writes corpus.json, or checks that the log still gives the rows that it tells of.
+def check_examples(run: Run, examples: Examples, split: Split) -> None:
+  """Writes corpus.json, or checks that the log still gives the same examples.
 
   Raises:
-    LogjaxError: when it does not; what is in the workdir was made from other rows then.
+    LogjaxError: when it does not: the workdir was made from other examples.
   """
   digest = hashlib.sha256()
-  for array in (prepared.examples.inputs, prepared.examples.abnormal, *prepared.split):
-    digest.update(np.ascontiguousarray(array).tobytes())
-  rows = {'rows': len(prepared.examples.inputs), 'sha256': digest.hexdigest()}
+  arrays = (*jax.tree.leaves(examples.distinct), examples.index, examples.abnormal, *split)
+  for array in arrays:
+    if array.dtype == object:  # texts
+      digest.update('\n'.join(array).encode(errors='replace'))
+    else:
+      digest.update(np.ascontiguousarray(array).tobytes())
+  rows = {'rows': len(examples.index), 'sha256': digest.hexdigest()}
   if HOSTS.several and HOSTS.others_than_first(rows['sha256']):
     raise LogjaxError('the processes have read different lines: give all of them the same log')
   path = run.workdir / 'corpus.json'

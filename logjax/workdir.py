@@ -13,7 +13,9 @@ from logjax.errors import LogjaxError
 from logjax.files import read_json, write_json
 from logjax.settings import flatten
 
-REMOVE = 'remove it and run the same command again'  # of what is then made anew
+REMOVE = 'remove it and run the same command again'
+# Of config.json and the folders beside it; raised when an older workdir cannot be continued.
+FORMAT = 2
 
 
 def _decisive(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def claim_workdir(config: ml_collections.ConfigDict, workdir: Path) -> None:
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-      write_json(path, mine)
+      write_json(path, {'format': FORMAT} | mine)
       return
   except OSError as error:
     raise LogjaxError(f'cannot write to --workdir={workdir}: {error.strerror}') from error
@@ -59,7 +61,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
   """Reads the configuration of a workdir, dotted names.
 
   Raises:
-    LogjaxError: when the workdir holds no run, or its file is damaged.
+    LogjaxError: when the workdir holds no run, or one of another version, or its file is damaged.
   """
   path = workdir / 'config.json'
   try:
@@ -68,7 +70,14 @@ def read_config(workdir: Path) -> dict[str, Any]:
     raise LogjaxError(f'{workdir} holds no run: use --mode=train with this workdir first') from None
   except OSError:
     pass  # reading it says why
-  return read_json(path, dict, 'choose another --workdir')
+  fields = read_json(path, dict, 'choose another --workdir')
+  version = fields.pop('format', 1)
+  if version != FORMAT:
+    age = 'an older' if version < FORMAT else 'a newer'
+    raise LogjaxError(
+      f'{workdir} was made by {age} version of logjax: choose another --workdir and train again'
+    )
+  return fields
 
 
 class Lock:

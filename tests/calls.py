@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from logjax.oversamplers.saved import restore_generators
+from logjax.oversamplers import gan
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 240  # seconds that a call may take
@@ -64,7 +64,7 @@ def left(runs, workdir: Path) -> tuple[dict, str, list[np.ndarray]]:
   run = runs.open(
     workdir, 'bgl', devices=0, **{f'seqgan__{name}': value for name, value in SEQGAN.items()}
   )
-  generators, _ = restore_generators(workdir / 'oversampler', run.config.seqgan)
+  generators = gan.restore(run.config, workdir / 'oversampler')
   return results, (workdir / 'generated.txt').read_text(), jax.tree.leaves(generators.params)
 
 

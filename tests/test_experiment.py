@@ -9,12 +9,13 @@ import pytest
 from compiling import compiled_fast
 from measurements import reproducible
 
-from logjax import experiment
+from logjax import detectors, experiment
+from logjax.detectors import autoencoder_gru
 from logjax.errors import LogjaxError
-from logjax.examples.splits import LEAKS
+from logjax.examples import lines as lines_kind
+from logjax.examples.protocol import LEAKS
 from logjax.oversamplers.generated import oversampler_rows
-from logjax.settings import resolve
-from logjax.stages import open_run
+from logjax.stages import open_run, reopen_run
 
 pytest_plugins = ['tiny_runs']
 
@@ -69,6 +70,10 @@ def wrong_types(value, expected, name: str = '') -> list[str]:
   ]
 
 
+def encoded_of(run) -> experiment.Encoded:
+  return experiment.encode(run, experiment.read(run))
+
+
 def files(folder: Path) -> dict[str, int]:
   """Every file under a folder with the time of its last change."""
   return {str(path): path.stat().st_mtime_ns for path in folder.rglob('*') if path.is_file()}
@@ -111,9 +116,9 @@ def test_generated_lines_are_counted_and_made_of_words_of_the_vocabulary(runs, c
   summary = load(workdir / 'results.json')['oversampler']
   assert sum(counts) == summary['kept'] + summary['repeated'] == summary['requested']
   assert counts == sorted(counts, reverse=True) and len(set(texts)) == len(texts)
-  _, prepared = experiment.read(runs.open(workdir, choice))
+  tokens = lines_kind.restore(workdir / 'encoder').vocabulary.tokens
   words = {word for text in texts for word in text.split(' ')}
-  assert words <= set(prepared.vocabulary.tokens) - {'<pad>'}
+  assert words <= set(tokens) - {'<pad>'}
 
 
 def test_the_same_command_again_repeats_no_stage(runs, capsys):
@@ -141,7 +146,7 @@ def test_a_run_killed_between_stages_goes_on_to_the_same_bits(runs, monkeypatch)
     raise KeyboardInterrupt
 
   with monkeypatch.context() as patch:
-    patch.setattr(experiment, 'fit_detector', ctrl_c)
+    patch.setattr(autoencoder_gru, 'fit', ctrl_c)
     with pytest.raises(KeyboardInterrupt):
       runs.train(workdir)
   assert not (workdir / 'results.json').exists()
@@ -169,7 +174,7 @@ def test_a_run_killed_within_a_stage_trains_and_writes_each_epoch_once(runs, mon
     raise KeyboardInterrupt
 
   with monkeypatch.context() as patch:
-    patch.setattr(experiment, 'save_detector', ctrl_c)
+    patch.setattr(autoencoder_gru, 'save', ctrl_c)
     run = runs.open(workdir, **fields)
     with compiled_fast(), pytest.raises(KeyboardInterrupt):
       experiment.train(run, 'the command')
@@ -178,8 +183,8 @@ def test_a_run_killed_within_a_stage_trains_and_writes_each_epoch_once(runs, mon
   assert 'gru 2: 2/2' in capsys.readouterr().err
   runs.train(workdir, **fields)
   assert (workdir / 'metrics.jsonl').read_bytes() == before
-  said = capsys.readouterr().err
-  assert 'scoring' in said and 'gru' not in said and 'autoencoder' not in said
+  printed = capsys.readouterr().err
+  assert 'scoring' in printed and 'gru' not in printed and 'autoencoder' not in printed
 
 
 @pytest.mark.parametrize('choice', ['bgl', 'bgl,paper'])
@@ -187,9 +192,9 @@ def test_evaluation_gives_the_very_numbers_of_the_training_run(runs, choice):
   workdir = runs.finished(choice)
   before = files(workdir)
   with compiled_fast():
-    numbers = experiment.evaluate(runs.open(workdir, choice))
+    numbers = experiment.evaluate(reopen_run(workdir, runs.cache))
   results = load(workdir / 'results.json')
-  for name in (*TEST_NUMBERS, 'origin', 'protocol', 'leaks'):
+  for name in (*TEST_NUMBERS, 'origin', 'protocol', 'leaks', 'detector'):
     assert numbers[name] == results[name], name
   assert files(workdir) == before
 
@@ -209,18 +214,18 @@ def test_a_log_that_changed_since_the_run_began_is_refused(runs, tmp_path):
   workdir = tmp_path / 'workdir'
   simulated = load(runs.finished('bgl') / 'results.json')['corpus']['path'][0]
   log.write_bytes(Path(simulated).read_bytes())
-  experiment.read(runs.open(workdir, data__path=str(log)))
-  experiment.read(runs.open(workdir, data__path=str(log)))
+  for _ in range(2):
+    encoded_of(runs.open(workdir, data__path=str(log)))
   log.write_bytes(Path(simulated).read_bytes() * 2)
   with pytest.raises(LogjaxError, match='the log has changed since the run in .* began'):
-    experiment.read(runs.open(workdir, data__path=str(log)))
+    encoded_of(runs.open(workdir, data__path=str(log)))
 
 
 def test_a_workdir_whose_log_could_not_be_read_takes_the_corrected_config(runs, tmp_path):
   workdir = tmp_path / 'workdir'
   with pytest.raises(LogjaxError, match='matches no file'):
     experiment.read(runs.open(workdir, data__path=str(tmp_path / 'missing.log')))
-  experiment.read(runs.open(workdir))
+  encoded_of(runs.open(workdir))
   with pytest.raises(LogjaxError, match='holds a run with another config'):
     runs.open(workdir, data__path=str(tmp_path / 'missing.log'))
 
@@ -229,7 +234,7 @@ def test_generated_lines_are_as_many_as_asked_for_and_the_same_each_time(runs):
   workdir = runs.finished('bgl')
   before = files(workdir)
   first, again, more = (
-    experiment.generate(runs.open(workdir), count).to_list() for count in (7, 7, 600)
+    experiment.generate(reopen_run(workdir, runs.cache), count).to_list() for count in (7, 7, 600)
   )
   assert len(first) == 7 and all(first)
   assert again == first
@@ -239,10 +244,12 @@ def test_generated_lines_are_as_many_as_asked_for_and_the_same_each_time(runs):
 
 def test_a_random_oversampler_generates_real_lines_and_none_has_nothing_to_restore(runs, tmp_path):
   drawn = experiment.generate(runs.open(tmp_path / 'random', oversampler__name='random'), 7)
-  _, prepared = experiment.read(runs.open(tmp_path / 'random', oversampler__name='random'))
-  real = prepared.vocabulary.decode(prepared.examples.inputs[prepared.examples.abnormal])
+  encoded = encoded_of(runs.open(tmp_path / 'random', oversampler__name='random'))
+  examples = encoded.examples
+  tokens = examples.distinct.tokens[examples.index[examples.abnormal]]
+  real = encoded.encoder.vocabulary.decode(tokens)
   assert len(drawn) == 7 and set(drawn) <= set(real)
-  with pytest.raises(LogjaxError, match='no trained generators in') as raised:
+  with pytest.raises(LogjaxError, match='has no generators to sample from') as raised:
     experiment.generate(runs.open(tmp_path / 'none', oversampler__name='none'), 7)
   assert '\n' not in str(raised.value)
 
@@ -257,10 +264,10 @@ def test_the_oversampler_learns_from_the_oldest_first_whatever_the_order_of_file
   (tmp_path / 'older.log').write_text(''.join(reversed(lines[:300])))
   paths = f'{tmp_path}/newer.log,{tmp_path}/older.log'
   run = runs.open(tmp_path / 'workdir', data__path=paths, leaks=leaks)
-  corpus, prepared = experiment.read(run)
-  rows = oversampler_rows(run, prepared)
-  assert prepared.examples.abnormal[rows].all() and len(np.unique(rows)) == len(rows)
-  times = corpus.logs.frame['time'].gather(rows)
+  encoded = encoded_of(run)
+  rows = oversampler_rows(encoded.examples, encoded.split, run.protocol)
+  assert encoded.examples.abnormal[rows].all() and len(np.unique(rows)) == len(rows)
+  times = encoded.corpus.logs.frame['time'].gather(rows)
   assert times.is_sorted() and not np.array_equal(rows, np.sort(rows))
 
 
@@ -270,8 +277,9 @@ def test_without_times_the_oversampler_learns_in_the_order_of_the_lines(runs, tm
   pattern = '(?<label>bad|good)(?<message>.*)'
   fields = {'data__corpus': 'own', 'data__pattern': pattern, 'data__normal_label': 'good'}
   run = runs.open(tmp_path / 'workdir', data__path=f'{tmp_path}/mine.log', **fields)
-  _, prepared = experiment.read(run)
-  assert oversampler_rows(run, prepared).tolist() == list(range(0, 18, 2))
+  encoded = encoded_of(run)
+  rows = oversampler_rows(encoded.examples, encoded.split, run.protocol)
+  assert rows.tolist() == list(range(0, 18, 2))
 
 
 def test_lines_without_a_time_that_can_be_read_are_told(runs, tmp_path, capsys):
@@ -282,16 +290,18 @@ def test_lines_without_a_time_that_can_be_read_are_told(runs, tmp_path, capsys):
   pattern = '(?<label>bad|good) (?<time>[^ ]+) (?<message>.*)'
   fields = {'data__corpus': 'own', 'data__pattern': pattern, 'data__time_format': 'epoch'}
   fields |= {'data__normal_label': 'good', 'data__path': f'{tmp_path}/mine.log'}
-  corpus, _ = experiment.read(runs.open(tmp_path / 'workdir', **fields))
-  told = '2 lines have no time that can be read: that of the line before is taken'
-  assert told in capsys.readouterr().err
+  corpus = experiment.read(runs.open(tmp_path / 'workdir', **fields))
+  message = '2 lines have no time that can be read: they take the time of the line before'
+  assert message in capsys.readouterr().err
   assert corpus.logs.notes['untimed'] == 2
 
 
 def test_only_a_workdir_with_a_run_is_evaluated(runs, tmp_path):
-  config, leaks = resolve(runs.open(tmp_path / 'run').config)
+  config = runs.open(tmp_path / 'run').config
   with pytest.raises(LogjaxError, match='holds no run: use --mode=train'):
-    open_run(config, leaks, tmp_path / 'none', runs.cache, new=False)
+    open_run(config, tmp_path / 'none', runs.cache, new=False)
+  with pytest.raises(LogjaxError, match='holds no run: use --mode=train'):
+    reopen_run(tmp_path / 'none', runs.cache)
   assert not (tmp_path / 'none').exists()
 
 
@@ -345,12 +355,10 @@ def test_a_side_without_abnormal_rows_is_refused_and_a_random_split_helps(runs, 
   )
   # The refused command left the workdir free for this one.
   run = runs.open(tmp_path / 'workdir', data__path=str(tmp_path / 'mine.log'), split__by='random')
-  corpus, prepared = experiment.read(run)
-  assert (
-    run.leaks == {'random_split', 'duplicates_across_split'} and run.config.protocol == 'honest'
-  )
-  assert corpus.origin == 'file'
-  assert all(0 < prepared.examples.abnormal[side].mean() < 1 for side in prepared.split)
+  encoded = encoded_of(run)
+  assert set(run.protocol.leaks) == {'random_split', 'duplicates_across_split'}
+  assert run.config.protocol == 'honest' and encoded.corpus.origin == 'file'
+  assert all(0 < encoded.examples.abnormal[side].mean() < 1 for side in encoded.split)
 
 
 def test_a_log_without_labels_is_refused(runs, tmp_path):
@@ -358,3 +366,63 @@ def test_a_log_without_labels_is_refused(runs, tmp_path):
     runs, tmp_path, ['one', 'two'], data__corpus='own', data__pattern='(?<message>.*)'
   )
   assert message.startswith('these lines have no labels')
+
+
+TOY = '''
+"""A detector of a few lines: the share of words that normal training lines never had."""
+from typing import NamedTuple
+import numpy as np
+from logjax.files import read_json, write_json
+KIND, NEEDS, SCORES, TITLE, RULES = 'lines', 'normal', 'distinct', 'new words', {}
+class Detector(NamedTuple):
+  known: list[str]
+  thresholds: tuple[float, ...] = (0.5,)
+  history: tuple[dict, ...] = ({},)
+def fit(config, data, *, key, runtime):
+  train, examples = data.split.train, data.examples
+  normal = examples.index[train[~examples.abnormal[train]]]
+  return Detector(sorted({w for text in examples.distinct.masked[normal] for w in text.split()}))
+def score(config, detector, examples, *, key):
+  known, texts = detector.known, examples.distinct.masked
+  new = [np.mean([w not in known for w in text.split()] or [1]) for text in texts]
+  return np.array(new)[None]
+def explain(config, detector, encoder, examples, index):
+  return [[] for _ in index]
+def save(folder, detector):
+  folder.mkdir(parents=True, exist_ok=True)
+  write_json(folder / 'fitted.json', {'known': detector.known})
+def restore(config, folder):
+  return Detector(read_json(folder / 'fitted.json', dict, 'train again')['known'])
+'''
+
+
+def test_a_detector_is_added_by_its_file_alone(runs, tmp_path, monkeypatch):
+  (tmp_path / 'plugins').mkdir()
+  (tmp_path / 'plugins' / 'new_words.py').write_text(TOY)
+  monkeypatch.setattr(detectors, '__path__', [*detectors.__path__, str(tmp_path / 'plugins')])
+  assert 'new_words' in detectors.names()
+  workdir = tmp_path / 'run'
+  fields = {'detector__name': 'new_words', 'oversampler__name': 'none'}
+  results = runs.train(workdir, **fields)
+  assert results['detector'] == {
+    'name': 'new_words',
+    'title': 'new words',
+    'kind': 'lines',
+    'needs': 'normal',
+  }
+  assert results['test']['auroc'] > 0.5
+  evaluated = experiment.evaluate(reopen_run(workdir, runs.cache))
+  assert evaluated['test'] == results['test']
+  assert (workdir / 'report.html').exists()
+
+
+@pytest.mark.parametrize('name', ['gru', 'tfidf_lr', 'random_forest', 'nearest', 'unseen'])
+def test_every_detector_is_trained_evaluated_and_reported(runs, tmp_path, name):
+  workdir = tmp_path / 'run'
+  fields = {'detector__name': name, 'oversampler__name': 'random'}
+  with compiled_fast():
+    results = runs.train(workdir, **fields)
+    evaluated = experiment.evaluate(reopen_run(workdir, runs.cache))
+  assert evaluated['test'] == results['test'] and (workdir / 'report.html').exists()
+  if name == 'unseen':  # rows made of abnormal ones change nothing that it learns
+    assert results['test']['auroc'] == results['baselines'][name]['auroc']

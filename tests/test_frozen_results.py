@@ -21,7 +21,7 @@ TOLERANCE = {'thunderbird': 0.12, 'bgl_quick_honest': 0.02, 'bgl_quick_paper': 0
 
 
 def results_of(config: ConfigDict, tmp_path: Path) -> dict:
-  run = open_run(*resolve(config), tmp_path / 'run', tmp_path / 'cache')
+  run = open_run(resolve(config), tmp_path / 'run', tmp_path / 'cache')
   return experiment.train(run, 'the command')
 
 

@@ -403,4 +403,4 @@ def test_generation_without_generators_is_refused(call, tmp_path):
   flags = (*of(tmp_path / 'workdir'), '--config.oversampler.name=none')
   assert call(*flags)[0] == 0
   said = mistake(call(*flags, '--mode=generate'))
-  assert 'no trained generators in' in said
+  assert 'has no generators to sample from' in said

@@ -25,7 +25,7 @@ class TinyRuns:
     config = tiny.get_config(choice)
     for name, value in fields.items():
       config.update_from_flattened_dict({name.replace('__', '.'): value})
-    return open_run(*resolve(config), workdir, self.cache)
+    return open_run(resolve(config), workdir, self.cache)
 
   def train(self, workdir: Path, choice: str = 'bgl', **fields: Any) -> dict:
     """Trains and returns the results."""

@@ -1,6 +1,7 @@
 """The paper's detector: two autoencoders make features, a GRU classifies them.
 
-N rows, T tokens a row, U distinct rows, S x C features a row, R repetitions.
+One autoencoder learns the normal lines, one the abnormal ones. N lines, U distinct lines, T tokens
+a line, S x C features a line, R repetitions.
 """
 
 from collections.abc import Callable
@@ -12,17 +13,44 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from logjax.errors import LogjaxError
-from logjax.evaluation.metrics import best_f1_threshold
-from logjax.examples.lines import Examples
-from logjax.examples.splits import Split
-from logjax.files import load_arrays, write_json
+from logjax.evaluation.thresholds import choose_threshold
+from logjax.examples.lines import Encoder
+from logjax.examples.protocol import Protocol, protocol_of
+from logjax.examples.splits import redraw
+from logjax.examples.types import Data, Examples, Reason, Split
+from logjax.files import load_arrays, read_json, save_arrays, write_json
 from logjax.models.autoencoder import fit_autoencoder, make_autoencoder, make_encode
-from logjax.models.classifier import FeatureRows, GRUTrainer
+from logjax.models.classifier import (
+  ClassifierTrainer,
+  FeatureRows,
+  Noise,
+  make_classifier,
+  score_rows,
+  summary_of,
+  training_rules,
+)
+from logjax.rules import Rule, at_least, choice, sizes
 from logjax.training.checkpoint import restore_params, save_params
 from logjax.training.runtime import Runtime
 
+KIND, NEEDS, SCORES = 'lines', 'labels', 'rows'
+TITLE = 'autoencoders and GRU'
+RULES: dict[str, Rule] = {
+  'detector.autoencoder.loss': choice('softmax', 'tokens', 'mse', auto=('softmax', 'mse')),
+  'detector.autoencoder.output': choice('reconstruction', 'code'),
+  'detector.autoencoder.layers': sizes(),
+  'detector.autoencoder.l1': at_least(0, auto=(0.01, 1e-5)),
+  'detector.autoencoder.l1_on': choice('kernel', 'activity', auto=('kernel', 'activity')),
+  **training_rules('detector.autoencoder'),
+  'detector.noise.variance': at_least(0),
+  'detector.noise.scale': choice('absolute', 'relative'),
+  'detector.gru.hidden': at_least(1),
+  'detector.gru.layout': choice('steps', 'features'),
+  **training_rules('detector.gru'),
+}
+
 NAMES = ('normal', 'abnormal')
+_TINY_VARIANCE = 1e-12  # of a feature that never changes, like the last position of short lines
 
 
 class Detector(NamedTuple):
@@ -30,164 +58,194 @@ class Detector(NamedTuple):
 
   Attributes:
     autoencoders: parameters of the normal and the abnormal one.
-    mean: of the features over the training rows [S, C]; 0 where noise.scale is 'absolute'.
+    mean: of the features over the training lines [S, C]; 0 where noise.scale is 'absolute'.
     scale: their standard deviation [S, C]; 1 where it is 'absolute'.
     classifiers: parameters of every repetition.
-    thresholds: score from which a row is abnormal, of every repetition [R].
-    fitted: what each repetition measured in training: loss and accuracy, train and validation.
+    vocabulary: V of the lines' tokens.
+    thresholds: score from which a line is abnormal, of every repetition [R].
+    history: loss and accuracy of each repetition's training, and its number of epochs.
   """
 
   autoencoders: tuple[Any, Any]
   mean: np.ndarray
   scale: np.ndarray
   classifiers: tuple[Any, ...]
+  vocabulary: int
   thresholds: tuple[float, ...]
-  fitted: tuple[dict[str, float], ...]
+  history: tuple[dict[str, float], ...]
 
 
-def fit_detector(
-  config: ml_collections.ConfigDict,
-  leaks: frozenset[str],
-  examples: Examples,
-  split: Split,
-  repetitions: list[Split],
-  vocabulary: int,
-  *,
-  key: jax.Array,
-  runtime: Runtime,
+def fit(
+  config: ml_collections.ConfigDict, data: Data, *, key: jax.Array, runtime: Runtime
 ) -> Detector:
-  """Trains the autoencoders and the classifiers.
+  """Trains the autoencoders, then a classifier for every repetition.
 
   Args:
     config: of the run, resolved.
-    leaks: of the run.
-    examples: all rows; those that test are touched only where a leak says so.
-    split: of the rows.
-    repetitions: the split of every repetition.
-    vocabulary: V.
+    data: examples and their split; test lines are read only where a leak says so.
     key: consumed.
-    runtime: of the run.
+    runtime: devices, progress, checkpoints.
   """
+  protocol, settings = protocol_of(config), config.detector
+  examples, split = data.examples, data.split
+  vocabulary = len(data.encoder.vocabulary)
   encoder_key, noise_key, classifier_key = jax.random.split(key, 3)
   autoencoders = _fit_autoencoders(
-    config, leaks, examples, split, vocabulary, key=encoder_key, runtime=runtime
+    config, protocol, data, vocabulary, key=encoder_key, runtime=runtime
   )
-  settings = config.detector
-  encode = make_encode(
-    settings.autoencoder, settings.features, examples.inputs.shape[1], vocabulary
-  )
+  encode = make_encode(settings.autoencoder, examples.distinct.tokens.shape[1], vocabulary)
   seen = np.unique(np.concatenate([split.train, split.valid]))
-  table, index = _features(encode, autoencoders, examples, seen, leaks)
+  table, index = _features(encode, autoencoders, examples, seen, protocol)
   mean, scale = _moments(settings.noise, table, index[np.isin(seen, split.train)])
-  table = (table - mean) / scale
-  place = np.full(len(examples.inputs), -1)
+  table = _shaped(settings, (table - mean) / scale)
+  place = np.full(len(examples.index), -1)
   place[seen] = index
-  trainer = _trainer(config, noise_key, runtime)
-  classifiers, thresholds, fitted = [], [], []
-  for r, part in enumerate(repetitions):
-    sides = [
+  trainer = ClassifierTrainer(
+    make_classifier(settings.gru),
+    settings.gru,
+    noise=_noise(config, noise_key),
+    runtime=runtime,
+  )
+  classifiers, thresholds, history = [], [], []
+  for r, part in enumerate(repetition_splits(config, protocol, split)):
+    train, valid = (
       _rows(examples, side, table, place[side], noisy=noisy)
-      for side, noisy in ((part.train, True), (part.valid, 'noise_on_test' in leaks))
-    ]
+      for side, noisy in ((part.train, True), (part.valid, protocol.noise_on_test))
+    )
     trained = trainer.fit(
-      *sides,
+      train,
+      valid,
       key=jax.random.fold_in(classifier_key, r),
       repetition=r,
-      balanced=config.oversampler.name == 'class_weights',
+      balanced=data.balanced,
     )
-    threshold = 0.5
-    if settings.threshold == 'valid_f1':
-      threshold = best_f1_threshold(sides[1].abnormal, trainer.score(trained.params, sides[1]))
+    scores = trainer.score(trained.params, valid)
     classifiers.append(trained.params)
-    thresholds.append(float(threshold))
-    fitted.append({'epoch': trained.epoch, **trained.metrics})
-  return Detector(autoencoders, mean, scale, tuple(classifiers), tuple(thresholds), tuple(fitted))
+    thresholds.append(choose_threshold(settings.threshold, valid.abnormal, scores))
+    history.append(summary_of(trained))
+  return Detector(
+    autoencoders, mean, scale, tuple(classifiers), vocabulary, tuple(thresholds), tuple(history)
+  )
 
 
-def score_rows(
+def repetition_splits(
+  config: ml_collections.ConfigDict, protocol: Protocol, split: Split
+) -> list[Split]:
+  """Returns the split of every repetition.
+
+  In the paper each repetition draws its own training and validation lines. That is done only where
+  oversampler and autoencoders have seen all lines. Else a repetition would validate on lines that
+  they learned from.
+  """
+  redrawn = (
+    protocol.oversampler_sees_test
+    and protocol.label_routed_encoder
+    and protocol.split_by == 'random'
+    and not config.split.abnormal_train
+  )
+  return [
+    redraw(split, r, shuffled=redrawn, seed=config.seed) for r in range(config.detector.repetitions)
+  ]
+
+
+def score(
   config: ml_collections.ConfigDict,
-  leaks: frozenset[str],
   detector: Detector,
   examples: Examples,
   rows: np.ndarray,
-  vocabulary: int,
   *,
   key: jax.Array,
-  runtime: Runtime,
 ) -> np.ndarray:
-  """Scores rows: the probability of being abnormal for every repetition, float32 [R, N].
+  """Returns the probability that lines are abnormal, for every repetition, float32 [R, M].
 
-  Labels are looked at only with the leak label_routed_encoder.
+  Labels are read only with the leak label_routed_encoder, and only then they are needed.
 
   Args:
     config: of the run, resolved.
-    leaks: of the run.
     detector: fitted.
-    examples: all rows.
-    rows: which to score, int [N].
-    vocabulary: V.
-    key: the one that `fit_detector` had, for the noise.
-    runtime: of the run.
+    examples: all of them.
+    rows: indices of the examples to score [M].
+    key: the one that `fit` had, for the noise of the leak noise_on_test.
   """
-  _, noise_key, _ = jax.random.split(key, 3)
-  settings = config.detector
-  encode = make_encode(
-    settings.autoencoder, settings.features, examples.inputs.shape[1], vocabulary
-  )
-  table, index = _features(encode, detector.autoencoders, examples, rows, leaks)
-  table = (table - detector.mean) / detector.scale
-  batch = _rows(examples, rows, table, index, noisy='noise_on_test' in leaks)
-  trainer = _trainer(config, noise_key, runtime)
-  scores = []
-  with runtime.progress.track('scoring', len(detector.classifiers)) as advance:
-    for params in detector.classifiers:
-      scores.append(trainer.score(params, batch))
-      advance()
-  return np.stack(scores)
+  protocol, settings = protocol_of(config), config.detector
+  noise = _noise(config, jax.random.split(key, 3)[1])
+  length = examples.distinct.tokens.shape[1]
+  encode = make_encode(settings.autoencoder, length, detector.vocabulary)
+  table, index = _features(encode, detector.autoencoders, examples, rows, protocol)
+  table = _shaped(settings, (table - detector.mean) / detector.scale)
+  batch = _rows(examples, rows, table, index, noisy=protocol.noise_on_test)
+  model = make_classifier(settings.gru)
+  return np.stack([score_rows(model, params, batch, noise) for params in detector.classifiers])
 
 
-def noise_std(settings: ml_collections.ConfigDict) -> float:
-  """Standard deviation of the noise that `config.detector.noise` describes (A11)."""
-  return settings.variance**0.5 if settings.reading == 'variance' else settings.variance
+def explain(
+  config: ml_collections.ConfigDict,
+  detector: Detector,
+  encoder: Encoder,
+  examples: Examples,
+  index: np.ndarray,
+) -> list[list[Reason]]:
+  """Names the positions that raise the score most, for the distinct lines `index`.
+
+  A position's weight is the fall of the score, averaged over the repetitions, when the features of
+  the position are replaced by their means over the training lines.
+  """
+  settings, tokens = config.detector, examples.distinct.tokens[index]
+  encode = make_encode(settings.autoencoder, tokens.shape[1], detector.vocabulary)
+  table = (encode(detector.autoencoders, tokens) - detector.mean) / detector.scale
+  if settings.autoencoder.output == 'code':
+    return [[] for _ in index]  # units of a code stand at no position
+  reasons = []
+  texts = encoder.vocabulary.decode(tokens)
+  for text, row in zip(texts, table, strict=True):
+    words = text.split()
+    variants = np.repeat(row[None], len(words) + 1, axis=0)
+    variants[np.arange(len(words)) + 1, np.arange(len(words))] = 0.0  # the mean, standardised
+    scores = _mean_score(settings, detector, variants)
+    falls = scores[0] - scores[1:]
+    top = [i for i in np.argsort(-falls, kind='stable')[:3] if falls[i] > 0]
+    reasons.append([Reason('token', words[i], (), float(falls[i])) for i in top])
+  return reasons
 
 
-def _trainer(
-  config: ml_collections.ConfigDict, noise_key: jax.Array, runtime: Runtime
-) -> GRUTrainer:
-  return GRUTrainer(
-    config.detector.gru,
-    noise_std=noise_std(config.detector.noise),
-    noise_key=noise_key,
-    runtime=runtime,
-  )
+def _mean_score(
+  settings: ml_collections.ConfigDict, detector: Detector, table: np.ndarray
+) -> np.ndarray:
+  """Scores standardised features [U, S, C], the mean over the repetitions [U]."""
+  table, count = _shaped(settings, table), len(table)
+  clean = np.zeros(count, bool)
+  rows = FeatureRows(table, np.arange(count), clean, clean, np.arange(count))
+  model = make_classifier(settings.gru)
+  return np.mean([score_rows(model, params, rows) for params in detector.classifiers], axis=0)
+
+
+def _noise(config: ml_collections.ConfigDict, key: jax.Array) -> Noise:
+  return Noise(config.detector.noise.variance**0.5, key)
 
 
 def _fit_autoencoders(
   config: ml_collections.ConfigDict,
-  leaks: frozenset[str],
-  examples: Examples,
-  split: Split,
+  protocol: Protocol,
+  data: Data,
   vocabulary: int,
   *,
   key: jax.Array,
   runtime: Runtime,
 ) -> tuple[Any, Any]:
-  """Trains the two networks, each on the training rows of its class."""
-  settings = config.detector
-  if settings.features == 'none':
-    return ({}, {})
-  # The paper encodes before it splits: its autoencoders see all rows of their class.
-  everything = 'label_routed_encoder' in leaks
-  train = np.concatenate(split) if everything else split.train
+  """Trains the two networks, each on the training lines of its class."""
+  examples, split = data.examples, data.split
+  # The paper encodes before it splits: its autoencoders see all lines of their class.
+  train = np.concatenate(split) if protocol.label_routed_encoder else split.train
   trained = []
   for i, name in enumerate(NAMES):
     abnormal = name == 'abnormal'
-    rows = examples.inputs[train[examples.abnormal[train] == abnormal]]
-    valid = examples.inputs[split.valid[examples.abnormal[split.valid] == abnormal]]
+    rows = examples.index[train[examples.abnormal[train] == abnormal]]
+    valid = examples.index[split.valid[examples.abnormal[split.valid] == abnormal]]
     result = fit_autoencoder(
-      settings.autoencoder,
+      config.detector.autoencoder,
+      examples.distinct.tokens,
       rows,
-      valid if len(valid) else rows,  # no such row validates: the training rows must do
+      valid if len(valid) else rows,  # where no line of the class validates
       vocabulary=vocabulary,
       key=jax.random.fold_in(key, i),
       runtime=runtime,
@@ -202,86 +260,85 @@ def _features(
   autoencoders: tuple[Any, Any],
   examples: Examples,
   rows: np.ndarray,
-  leaks: frozenset[str],
+  protocol: Protocol,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Features of some rows: a table of distinct ones [U, S, C] and each row's place in it [N]."""
-  distinct, index = np.unique(examples.inputs[rows], axis=0, return_inverse=True)
-  table = encode(autoencoders, distinct)
-  index = index.reshape(-1)
-  if 'label_routed_encoder' not in leaks:
+  """Encodes lines: a table of distinct features [U, S, C] and each line's place in it [N]."""
+  used, index = np.unique(examples.index[rows], return_inverse=True)
+  table = encode(autoencoders, examples.distinct.tokens[used])
+  if not protocol.label_routed_encoder:
     return table, index
-  # The leak: the true label picks the network. The table holds both choices one after the other.
+  # The leak: the true label picks the network. The table holds the outputs of the normal one, then
+  # those of the abnormal one, so abnormal lines look len(used) places further down.
   routed = np.concatenate([table[..., :1], table[..., 1:]])
-  return routed, index + len(distinct) * examples.abnormal[rows]
+  return routed, index + len(used) * examples.abnormal[rows]
+
+
+def _shaped(settings: ml_collections.ConfigDict, table: np.ndarray) -> np.ndarray:
+  """Lays features [U, S, C] out for the GRU (A12): S steps of C, or one step of all."""
+  return table.reshape(len(table), 1, -1) if settings.gru.layout == 'features' else table
 
 
 def _moments(
   settings: ml_collections.ConfigDict, table: np.ndarray, index: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Mean and deviation of each feature over the training rows, or 0 and 1."""
+  """Returns mean and deviation of each feature over the training lines, or 0 and 1."""
   if settings.scale == 'absolute':
     return np.zeros(table.shape[1:], np.float32), np.ones(table.shape[1:], np.float32)
   counts = np.bincount(index, minlength=len(table)).astype(np.float64)[:, None, None]
   mean = (table * counts).sum(axis=0) / counts.sum()
   variance = (counts * (table - mean) ** 2).sum(axis=0) / counts.sum()
-  # A feature that never changes, like the last positions of short rows, stays where it is.
-  scale = np.where(variance > 1e-12, np.sqrt(variance), 1.0)
+  scale = np.where(variance > _TINY_VARIANCE, np.sqrt(variance), 1.0)
   return mean.astype(np.float32), scale.astype(np.float32)
 
 
 def _rows(
   examples: Examples, rows: np.ndarray, table: np.ndarray, index: np.ndarray, *, noisy: bool
 ) -> FeatureRows:
-  return FeatureRows(table, index, examples.abnormal[rows], np.full(len(rows), noisy), rows)
+  abnormal = np.zeros(len(rows), bool) if examples.abnormal is None else examples.abnormal[rows]
+  return FeatureRows(table, index, abnormal, np.full(len(rows), noisy), rows)
 
 
-def save_detector(folder: Path, detector: Detector) -> None:
-  """Saves a detector: parameters with Orbax, the rest as plain arrays and JSON."""
+def save(folder: Path, detector: Detector) -> None:
+  """Saves parameters with Orbax, the moments as arrays, the rest as JSON."""
   folder.mkdir(parents=True, exist_ok=True)
   save_params(folder / 'classifiers', {str(r): p for r, p in enumerate(detector.classifiers)})
-  if detector.autoencoders[0]:
-    save_params(folder / 'autoencoders', dict(zip(NAMES, detector.autoencoders, strict=True)))
-  np.savez(folder / 'features.npz', mean=detector.mean, scale=detector.scale)
-  fitted = {'thresholds': detector.thresholds, 'fitted': detector.fitted}
-  write_json(folder / 'fitted.json', fitted)
+  save_params(folder / 'autoencoders', dict(zip(NAMES, detector.autoencoders, strict=True)))
+  save_arrays(folder / 'features.npz', mean=detector.mean, scale=detector.scale)
+  about = {
+    'vocabulary': detector.vocabulary,
+    'thresholds': detector.thresholds,
+    'history': detector.history,
+  }
+  write_json(folder / 'fitted.json', about)
 
 
-def restore_detector(
-  config: ml_collections.ConfigDict, folder: Path, fitted: dict, length: int, vocabulary: int
-) -> Detector:
-  """Restores what `save_detector` saved, on any number of devices.
+def restore(config: ml_collections.ConfigDict, folder: Path) -> Detector:
+  """Restores the detector that `save` wrote, on any number of devices.
 
   Args:
     config: of the run, resolved.
-    folder: where it is.
-    fitted: the content of its fitted.json.
-    length: T.
-    vocabulary: V.
+    folder: of the detector.
 
   Raises:
-    LogjaxError: when there is nothing or something else.
+    LogjaxError: when there is none, or one of another shape.
   """
-  path = folder / 'features.npz'
-  if not path.exists():
-    raise LogjaxError(f'no trained detector in {folder}: delete the folder and run --mode=train')
-  saved = load_arrays(path, ('mean', 'scale'))
-  mean, scale = saved['mean'], saved['scale']
-  key = jax.random.key(0)
-  autoencoders = ({}, {})
-  if config.detector.features != 'none':
-    model = make_autoencoder(config.detector.autoencoder, length, vocabulary)
-    like = jax.eval_shape(lambda k: model.init(k, jnp.zeros(length))['params'], key)
-    saved = restore_params(folder / 'autoencoders', dict.fromkeys(NAMES, like))
-    autoencoders = tuple(saved[name] for name in NAMES)
-  trainer = _trainer(config, key)
-  like = jax.eval_shape(lambda k: trainer.init(mean.shape, k), key)
-  repetitions = [str(r) for r in range(len(fitted['thresholds']))]
-  saved = restore_params(folder / 'classifiers', dict.fromkeys(repetitions, like))
+  about = read_json(folder / 'fitted.json', dict, f'delete {folder} and run --mode=train')
+  saved = load_arrays(folder / 'features.npz', ('mean', 'scale'))
+  key, length = jax.random.key(0), config.text.length
+  autoencoder = make_autoencoder(config.detector.autoencoder, length, about['vocabulary'])
+  like = jax.eval_shape(lambda k: autoencoder.init(k, jnp.zeros(length))['params'], key)
+  autoencoders = restore_params(folder / 'autoencoders', dict.fromkeys(NAMES, like))
+  classifier = make_classifier(config.detector.gru)
+  row = _shaped(config.detector, saved['mean'][None])[0]
+  like = jax.eval_shape(lambda k: classifier.init(k, row)['params'], key)
+  repetitions = [str(r) for r in range(len(about['thresholds']))]
+  classifiers = restore_params(folder / 'classifiers', dict.fromkeys(repetitions, like))
   return Detector(
-    autoencoders,
-    mean,
-    scale,
-    tuple(saved[r] for r in repetitions),
-    tuple(fitted['thresholds']),
-    tuple(fitted['fitted']),
+    tuple(autoencoders[name] for name in NAMES),
+    saved['mean'],
+    saved['scale'],
+    tuple(classifiers[r] for r in repetitions),
+    about['vocabulary'],
+    tuple(about['thresholds']),
+    tuple(about['history']),
   )

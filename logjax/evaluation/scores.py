@@ -1,29 +1,78 @@
-"""The scores of the test rows, kept so that runs can be compared row by row. N test rows."""
+"""Scores of examples by a detector module, and the scores of the test rows that are saved.
+
+N test rows, R repetitions, U distinct examples.
+"""
 
 from pathlib import Path
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
+import jax
+import ml_collections
 import numpy as np
 
-from logjax.files import load_arrays
+from logjax.examples.types import Examples
+from logjax.files import load_arrays, save_arrays
+from logjax.training.runtime import Runtime
 
-_RIVAL = 'rival_'
+_ROWS_AT_ONCE = 16_384  # of detectors that score row by row: bounds the memory
+_BASELINE = 'baseline_'
+_THRESHOLD = 'threshold_of_'
+
+
+def score_examples(
+  module: ModuleType,
+  config: ml_collections.ConfigDict,
+  detector: Any,
+  examples: Examples,
+  rows: np.ndarray,
+  *,
+  key: jax.Array,
+  runtime: Runtime,
+) -> np.ndarray:
+  """Scores some examples, each distinct one once where the detector allows it.
+
+  Args:
+    module: of the detector.
+    config: of the run, resolved.
+    detector: fitted.
+    examples: all of them.
+    rows: indices of the examples to score [N].
+    key: the one that the detector was fitted with.
+    runtime: shows the progress of detectors that score row by row.
+
+  Returns:
+    Scores, higher is more abnormal [R, N].
+  """
+  if module.SCORES == 'rows':
+    starts = range(0, max(1, len(rows)), _ROWS_AT_ONCE)
+    parts = [rows[begin : begin + _ROWS_AT_ONCE] for begin in starts]
+    scores = []
+    with runtime.progress.track('scoring', len(parts)) as advance:
+      for part in parts:
+        scores.append(module.score(config, detector, examples, part, key=key))
+        advance()
+    return np.concatenate(scores, axis=1)
+  used, place = np.unique(examples.index[rows], return_inverse=True)
+  some = examples._replace(distinct=jax.tree.map(lambda leaf: leaf[used], examples.distinct))
+  return module.score(config, detector, some, key=key)[:, place]
 
 
 class TestScores(NamedTuple):
-  """What a run said of its test rows.
+  """The scores of a run's test rows, saved so that runs can be compared row by row.
 
   Attributes:
-    origin: line of the corpus, -1 for a generated row, int64 [N].
+    origin: first line of each row, -1 for a generated one, int64 [N].
     abnormal: the truth, bool [N].
     group: id of the masked text, int64 [N].
-    seen: whether a real training row has the same masked text, bool [N].
+    seen: marks rows whose masked text a real training row has, bool [N].
     scores: of the detector's repetitions, float32 [R, N].
     thresholds: from which a row is called abnormal, float64 [R].
-    rivals: scores of every simple rival, each float64 [N].
+    baselines: scores of every baseline, float64 [N] each.
+    baseline_thresholds: of every baseline.
   """
 
-  __test__ = False  # pytest, this is no test
+  __test__ = False  # not a class of tests for pytest
 
   origin: np.ndarray
   abnormal: np.ndarray
@@ -31,10 +80,11 @@ class TestScores(NamedTuple):
   seen: np.ndarray
   scores: np.ndarray
   thresholds: np.ndarray
-  rivals: dict[str, np.ndarray]
+  baselines: dict[str, np.ndarray]
+  baseline_thresholds: dict[str, float]
 
   def of(self, rows: np.ndarray) -> 'TestScores':
-    """Those of some rows, bool [N]."""
+    """Returns those of some rows, bool [N]."""
     return TestScores(
       self.origin[rows],
       self.abnormal[rows],
@@ -42,26 +92,33 @@ class TestScores(NamedTuple):
       self.seen[rows],
       self.scores[:, rows],
       self.thresholds,
-      {name: scores[rows] for name, scores in self.rivals.items()},
+      {name: scores[rows] for name, scores in self.baselines.items()},
+      self.baseline_thresholds,
     )
 
 
 def save_scores(path: Path, scores: TestScores) -> None:
   """Writes the scores to a file that appears whole or not at all."""
   fields = scores._asdict()
-  rivals = {_RIVAL + name: values for name, values in fields.pop('rivals').items()}
-  partial = path.with_name('part.' + path.name)
-  np.savez(partial, **fields, **rivals)
-  partial.replace(path)
+  baselines, thresholds = fields.pop('baselines'), fields.pop('baseline_thresholds')
+  fields |= {_BASELINE + name: values for name, values in baselines.items()}
+  fields |= {_THRESHOLD + name: np.array(value) for name, value in thresholds.items()}
+  save_arrays(path, **fields)
 
 
 def load_scores(path: Path) -> TestScores:
-  """Reads what `save_scores` wrote.
+  """Reads the scores that `save_scores` wrote.
 
   Raises:
-    LogjaxError: when it is missing or damaged.
+    LogjaxError: when the file is missing or damaged.
   """
-  fields = TestScores._fields[:-1]
+  fields = TestScores._fields[:-2]
   saved = load_arrays(path, fields)
-  rivals = {name.removeprefix(_RIVAL): saved[name] for name in saved if name.startswith(_RIVAL)}
-  return TestScores(*(saved[name] for name in fields), rivals)
+
+  def named(prefix: str) -> dict[str, np.ndarray]:
+    return {
+      name.removeprefix(prefix): value for name, value in saved.items() if name.startswith(prefix)
+    }
+
+  thresholds = {name: float(value) for name, value in named(_THRESHOLD).items()}
+  return TestScores(*(saved[name] for name in fields), named(_BASELINE), thresholds)

@@ -12,10 +12,7 @@ distinct texts are, each once, and they are far fewer than lines. U distinct tex
 import dataclasses
 import operator
 
-import numpy as np
 import polars as pl
-
-from logjax.examples.text import Texts
 
 WILDCARD = '<*>'
 _Path = tuple[int | str, ...]
@@ -89,22 +86,6 @@ def fit_templates(
         old if old == new else WILDCARD for old, new in zip(leaf[best], tokens, strict=True)
       )
   return Drain(branches, groups, depth)
-
-
-def with_templates(texts: Texts, rows: np.ndarray) -> Texts:
-  """Replaces every token text by the text of its template.
-
-  Args:
-    texts: of the corpus.
-    rows: int [N], the lines that may be seen. Their order and that of other lines is of no effect.
-
-  Returns:
-    The same texts with templates in `texts.texts`, which are no longer distinct. `index`, `masked`
-    and `group` are those of the lines' own tokens: which lines are equal does not change.
-  """
-  seen, first = np.unique(texts.index[np.sort(rows)], return_index=True)
-  drain = fit_templates(texts.texts.gather(seen[np.argsort(first)]))
-  return dataclasses.replace(texts, texts=drain.apply(texts.texts))
 
 
 def _grow(

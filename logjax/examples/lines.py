@@ -1,9 +1,14 @@
-"""Examples: token rows with their labels, and which of them train, validate and test.
+"""The kind `lines`: every line of a log is an example, a row of tokens.
 
-N rows, T tokens a row, G generated rows.
+N lines, U distinct token texts, T tokens a row, V vocabulary, G generated rows.
+
+  unencoded = read(config, logs)           masks and tokens, once for every distinct message
+  encoder = fit(config, unencoded, seen)   vocabulary of the lines that the protocol allows
+  examples = encode(encoder, unencoded)
 """
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import ml_collections
 import numpy as np
@@ -12,9 +17,9 @@ import polars as pl
 from logjax.corpora.parsing import Logs
 from logjax.errors import LogjaxError
 from logjax.examples import splits
-from logjax.examples.keys import with_templates
-from logjax.examples.splits import Split
+from logjax.examples.protocol import Protocol
 from logjax.examples.text import (
+  Masks,
   Texts,
   Vocabulary,
   cut_share,
@@ -23,116 +28,142 @@ from logjax.examples.text import (
   read_texts,
   text_ids,
 )
+from logjax.examples.types import Examples, Split, Unencoded
+from logjax.files import read_json, write_json
+from logjax.rules import Rule, at_least, boolean, choice
 
-_PERMUTED = 1 << 21  # tag of the random numbers that permute labels
-
-
-class Examples(NamedTuple):
-  """Rows of a corpus.
-
-  Attributes:
-    inputs: token ids, int32 [N, T].
-    abnormal: bool [N].
-    origin: the line of the corpus, by its place in `Logs.frame`; -1 for a generated row, int64 [N].
-    group: id of the masked text; ids beyond the corpus' own are texts that it does not have,
-      int64 [N].
-  """
-
-  inputs: np.ndarray
-  abnormal: np.ndarray
-  origin: np.ndarray
-  group: np.ndarray
+KIND = 'lines'
+RULES: dict[str, Rule] = {
+  'text.length': at_least(2),  # a shorter row has no room for a token and its end
+  'text.numbers': choice('mask', 'keep', auto=('keep', 'mask')),
+  'text.kept_numbers': at_least(0),
+  'text.identifiers': choice('mask', 'keep', 'drop'),
+  'text.lowercase': boolean(),
+  'text.max_vocabulary': at_least(3),  # two tokens are special
+}
+_FILE = 'encoder.json'
 
 
-class Prepared(NamedTuple):
-  """A corpus ready for a protocol.
+class Rows(NamedTuple):
+  """The distinct examples of the kind `lines`.
 
   Attributes:
-    examples: real rows, in the order of the corpus.
-    split: which of them train, validate and test.
-    texts: the token texts behind them.
-    masked: the masked text of every group.
-    vocabulary: fitted on the rows that the protocol allows.
-    cut_share: share of lines that are longer than a row.
-    time: of every row, microseconds [N]; None where a file has no times.
-    ordered_by: what put the rows on their sides: 'time', 'line' (the order of the files, where a
-      file has no times), 'random', or 'text' (at random, each masked text on one side).
+    tokens: ids of the vocabulary, padded or cut to T, int32 [U, T].
+    masked: masked text, uncut and whatever the vocabulary knows, String [U] (Python strings).
   """
 
-  examples: Examples
-  split: Split
-  texts: Texts
-  masked: pl.Series
+  tokens: np.ndarray
+  masked: np.ndarray
+
+
+class Encoder(NamedTuple):
+  """Everything that turns a message into a row of tokens.
+
+  Attributes:
+    masks: how messages become token texts.
+    vocabulary: of the lines that could be seen.
+    length: T.
+  """
+
+  masks: Masks
   vocabulary: Vocabulary
-  cut_share: float
-  time: np.ndarray | None
-  ordered_by: str
+  length: int
 
 
-def prepare(config: ml_collections.ConfigDict, leaks: frozenset[str], logs: Logs) -> Prepared:
-  """Splits a corpus, fits its vocabulary and turns its lines into rows.
+def read(config: ml_collections.ConfigDict, logs: Logs) -> Unencoded:
+  """Masks and tokenises the messages of a log as `config.text` says, each distinct one once."""
+  texts, place = read_texts(logs.frame['message'], _masks(config)), np.arange(len(logs.frame))
+  examples = Examples(
+    distinct=None,
+    index=texts.index.astype(np.int32),
+    abnormal=logs.frame['abnormal'].to_numpy() if logs.labelled else None,
+    first=place,
+    last=place,
+    group=texts.group,
+    time=line_times(logs.frame),
+  )
+  return Unencoded(texts, examples)
+
+
+def fit(config: ml_collections.ConfigDict, unencoded: Unencoded, seen: np.ndarray) -> Encoder:
+  """Fits the vocabulary.
 
   Args:
     config: of the run, resolved.
-    leaks: of the run.
-    logs: the corpus.
+    unencoded: of the log.
+    seen: indices of the lines that the protocol allows to be seen.
 
   Raises:
-    LogjaxError: when the lines have no labels, or a side of the split lacks a class.
+    LogjaxError: when those lines have no word at all.
   """
-  if not logs.labelled:
-    raise LogjaxError(
-      'these lines have no labels, and a detector is trained on labels: give data.pattern a group '
-      "'label', or data.label_file for HDFS"
-    )
-  abnormal = logs.frame['abnormal'].to_numpy()
-  if config.data.permute_labels:
-    abnormal = np.random.default_rng([config.seed, _PERMUTED]).permutation(abnormal)
-  time, by = line_times(logs.frame), splits.split_kind(leaks)
-  order = splits.order_rows(time, len(abnormal), shuffled=by != 'time', seed=config.seed)
-  shares = (config.split.train, config.split.valid)
-  if by != 'text':
-    split = splits.cut(order, *shares)
-    splits.check(split, abnormal, by=by)  # before what takes time
-
-  texts = read_texts(
-    logs.frame['message'],
-    numbers=config.text.numbers,
-    identifiers=config.text.identifiers,
-    tokens='words' if config.text.tokens == 'template' else config.text.tokens,
-    lowercase=config.text.lowercase,
-  )
-  if by == 'text':
-    split = splits.cut_by_text(order, texts.group, abnormal, *shares)
-    splits.check(split, abnormal, by=by)
-  split = splits.keep_abnormal(split, abnormal, config.split.abnormal_train, config.seed)
-  seen = order if 'vocabulary_from_all' in leaks else split.train
-  if config.text.tokens == 'template':
-    texts = with_templates(texts, seen)
+  settings = config.text
   vocabulary = fit_vocabulary(
-    texts, seen, max_vocabulary=config.text.max_vocabulary, kept_numbers=config.text.kept_numbers
+    unencoded.content,
+    seen,
+    max_vocabulary=settings.max_vocabulary,
+    kept_numbers=settings.kept_numbers,
   )
-  inputs = vocabulary.encode(texts.texts, config.text.length)[texts.index]
-  masked = pl.DataFrame({'group': texts.group, 'masked': texts.masked.gather(texts.index)})
-  masked = masked.unique('group').sort('group')['masked']
-  examples = Examples(inputs, abnormal, np.arange(len(abnormal)), texts.group)
-  return Prepared(
-    examples,
-    split,
-    texts,
-    masked,
-    vocabulary,
-    cut_share(texts, config.text.length),
-    time,
-    'line' if by == 'time' and time is None else by,
-  )
+  return Encoder(_masks(config), vocabulary, settings.length)
+
+
+def encode(encoder: Encoder, unencoded: Unencoded) -> Examples:
+  """Turns the distinct texts of a log into rows of tokens."""
+  texts: Texts = unencoded.content
+  tokens = encoder.vocabulary.encode(texts.texts, encoder.length)
+  return unencoded.examples._replace(distinct=Rows(tokens, texts.masked.to_numpy()))
+
+
+def decode(encoder: Encoder, distinct: Rows) -> pl.Series:
+  """Returns the token texts of distinct examples, String [U]; a row ends at its first padding."""
+  return encoder.vocabulary.decode(distinct.tokens)
+
+
+def save(folder: Path, encoder: Encoder) -> None:
+  """Writes the encoder to `encoder.json` in a folder."""
+  folder.mkdir(parents=True, exist_ok=True)
+  about = {
+    'kind': KIND,
+    'masks': encoder.masks._asdict(),
+    'length': encoder.length,
+    'tokens': encoder.vocabulary.tokens,
+  }
+  write_json(folder / _FILE, about)
+
+
+def restore(folder: Path) -> Encoder:
+  """Reads the encoder that `save` wrote.
+
+  Raises:
+    LogjaxError: when the file is missing, damaged, or of another kind.
+  """
+  path = folder / _FILE
+  about = read_json(path, dict, 'run --mode=train in a new workdir')
+  try:
+    tokens = tuple(map(str, about['tokens']))
+    return Encoder(Masks(**about['masks']), Vocabulary(tokens), int(about['length']))
+  except (KeyError, TypeError, ValueError) as error:
+    raise LogjaxError(f'{path} is damaged ({error}): run --mode=train in a new workdir') from error
+
+
+def block(
+  config: ml_collections.ConfigDict, encoder: Encoder, unencoded: Unencoded
+) -> dict[str, Any]:
+  """Returns the block `text` of results.json."""
+  text = {
+    'vocabulary': len(encoder.vocabulary),
+    'length': encoder.length,
+    'cut_share': cut_share(unencoded.content, encoder.length),
+    'distinct': int(unencoded.examples.group.max(initial=-1)) + 1,
+    'numbers': config.text.numbers,
+  }
+  return {'text': text}
 
 
 def line_times(frame: pl.DataFrame) -> np.ndarray | None:
-  """Returns the time of every line, microseconds [L]; None where a file has no times at all.
+  """Returns the time of every line, microseconds [N]; None where a file has no times at all.
 
-  A line whose own time cannot be read has that of the line before it in its file (the first ones
-  that of the line after them), so that a few such lines do not undo the order of all.
+  A line without a readable time takes that of the line before it in its file. The first lines of a
+  file take that of the line after them. So a few such lines do not change the order of the others.
   """
   time = pl.col('time').forward_fill().backward_fill().over('file')
   filled = frame.select(time)['time']
@@ -140,62 +171,87 @@ def line_times(frame: pl.DataFrame) -> np.ndarray | None:
 
 
 def masked_rows(vocabulary: Vocabulary, rows: np.ndarray) -> pl.Series:
-  """Returns the masked text of token rows [N, T]; what was cut from a row is not in it."""
+  """Returns the masked texts of token rows [N, T]; tokens that were cut from a row are missing."""
   distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
   text = pl.DataFrame({'text': vocabulary.decode(distinct)})
   return text.select(masked_text(pl.col('text')))['text'].gather(inverse.reshape(-1))
 
 
 def add_generated(
-  prepared: Prepared,
-  rows: np.ndarray,
-  leaks: frozenset[str],
-  split_shares: tuple[float, float],
+  encoder: Encoder,
+  examples: Examples,
+  split: Split,
+  generated: tuple[np.ndarray, np.ndarray],
+  protocol: Protocol,
+  shares: tuple[float, float],
   seed: int,
 ) -> tuple[Examples, Split]:
-  """Adds generated rows [G, T], all abnormal, to the examples.
+  """Appends generated rows, all abnormal, to the real examples.
 
-  They train. With the leak synthetic_in_test they are cut at random, and validate and test too;
-  where each masked text is on one side, they go where their text is.
+  They train. With the leak synthetic_in_test they are cut at random into all three sides. Where
+  each masked text is on one side only, they go to the side of their text.
+
+  Args:
+    encoder: fitted.
+    examples: real ones.
+    split: of the real ones.
+    generated: distinct rows [U, T], and the distinct row of every generated one [G].
+    protocol: of the run.
+    shares: that train and that validate.
+    seed: of the random cut.
 
   Returns:
-    The examples, generated ones last, and their split.
+    All examples, generated ones last, and their split.
   """
-  examples, split, count = prepared.examples, prepared.split, len(prepared.examples.inputs)
-  texts = masked_rows(prepared.vocabulary, rows)
-  # Compared as the generator sees real rows: cut, and in the tokens of the vocabulary.
-  real = prepared.vocabulary.encode(prepared.texts.texts, rows.shape[1])
-  place = text_ids(texts, masked_rows(prepared.vocabulary, real))
-  group_of = np.zeros(len(real), np.int64)
-  group_of[prepared.texts.index] = examples.group
-  group = np.where(place < 0, -1, group_of[place])
-  new = texts.filter(pl.Series(group < 0)).unique(maintain_order=True)
-  group = np.where(group < 0, len(prepared.masked) + text_ids(texts, new), group)
+  rows, index = generated
+  real, count = examples.distinct, len(examples.index)
+  masked = masked_rows(encoder.vocabulary, rows)
+  group = _groups_of(encoder, examples, masked)[index]
   joined = Examples(
-    np.concatenate([examples.inputs, rows]),
-    np.concatenate([examples.abnormal, np.ones(len(rows), bool)]),
-    np.concatenate([examples.origin, np.full(len(rows), -1)]),
-    np.concatenate([examples.group, group]),
+    distinct=Rows(
+      np.concatenate([real.tokens, rows]), np.concatenate([real.masked, masked.to_numpy()])
+    ),
+    index=np.concatenate([examples.index, len(real.tokens) + index]).astype(np.int32),
+    abnormal=np.concatenate([examples.abnormal, np.ones(len(index), bool)]),
+    first=np.concatenate([examples.first, np.full(len(index), -1)]),
+    last=np.concatenate([examples.last, np.full(len(index), -1)]),
+    group=np.concatenate([examples.group, group]),
+    time=None
+    if examples.time is None
+    else np.concatenate([examples.time, np.zeros(len(index), np.int64)]),
   )
-  if 'synthetic_in_test' in leaks and len(rows):
-    parts = _cut_generated(joined, split, count, leaks, split_shares, seed)
+  if protocol.synthetic_in_test and len(index):
+    parts = _cut_generated(joined, split, count, protocol, shares, seed)
   else:
-    parts = Split(count + np.arange(len(rows)), np.arange(0), np.arange(0))
+    parts = Split(count + np.arange(len(index)), np.arange(0), np.arange(0))
   sides = (np.concatenate(pair) for pair in zip(split, parts, strict=True))
   return joined, Split(*sides)
+
+
+def _groups_of(encoder: Encoder, examples: Examples, masked: pl.Series) -> np.ndarray:
+  """Returns the group of each generated masked text [U]; new texts get new numbers."""
+  # Real rows are compared as the generator sees them: cut, and in the tokens of the vocabulary.
+  known = masked_rows(encoder.vocabulary, examples.distinct.tokens)
+  place = text_ids(masked, known)
+  group_of = np.zeros(len(known), np.int64)
+  group_of[examples.index] = examples.group
+  group = np.where(place < 0, -1, group_of[place])
+  new = masked.filter(pl.Series(group < 0)).unique(maintain_order=True)
+  next_group = int(examples.group.max(initial=-1)) + 1
+  return np.where(group < 0, next_group + text_ids(masked, new), group)
 
 
 def _cut_generated(
   joined: Examples,
   split: Split,
   count: int,
-  leaks: frozenset[str],
+  protocol: Protocol,
   shares: tuple[float, float],
   seed: int,
 ) -> Split:
-  """Cuts the rows behind the first `count`, which are generated."""
+  """Cuts the generated rows, which come after the first `count`."""
   order = count + np.random.default_rng(seed).permutation(len(joined.group) - count)
-  if splits.split_kind(leaks) != 'text':
+  if protocol.split_by != 'text':
     return splits.cut(order, *shares)
   side_of = np.full(joined.group.max() + 1, -1)
   for number, side in enumerate(split):
@@ -203,3 +259,37 @@ def _cut_generated(
   side = side_of[joined.group[order]]
   new = splits.cut_by_text(order[side < 0], joined.group, joined.abnormal, *shares)
   return Split(*(np.concatenate([order[side == n], part]) for n, part in enumerate(new)))
+
+
+def _masks(config: ml_collections.ConfigDict) -> Masks:
+  settings = config.text
+  return Masks(settings.numbers, settings.identifiers, settings.lowercase)
+
+
+def text_counts(examples: Examples, rows: np.ndarray) -> pl.DataFrame:
+  """Counts the distinct masked texts of some examples by label.
+
+  Args:
+    examples: with labels.
+    rows: indices of the examples [M].
+
+  Returns:
+    Columns `text`, `normal` and `abnormal` (numbers of rows), sorted by text.
+
+  Raises:
+    LogjaxError: when there is no row.
+  """
+  if not len(rows):
+    raise LogjaxError('there is no training row: give a larger training share (config.split)')
+  size = len(examples.distinct.masked)
+  abnormal = np.bincount(examples.index[rows], examples.abnormal[rows], minlength=size)
+  total = np.bincount(examples.index[rows], minlength=size)
+  frame = pl.DataFrame(
+    {
+      'text': pl.Series(examples.distinct.masked, dtype=pl.String),
+      'normal': (total - abnormal).astype(np.int64),
+      'abnormal': abnormal.astype(np.int64),
+    }
+  ).filter(pl.Series(total > 0))
+  # Sorted: the order of a group_by differs from run to run and would change the last bits.
+  return frame.group_by('text').agg(pl.col('normal', 'abnormal').sum()).sort('text')

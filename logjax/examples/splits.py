@@ -1,86 +1,47 @@
-"""Protocols: who may see what.
+"""Splits: which rows train, validate and test. N rows."""
 
-A protocol is a set of leaks. The paper's has all seven; the honest one has none. Each leak is a
-switch of its own, so that they can be taken away one at a time.
-"""
-
-from typing import NamedTuple
-
+import ml_collections
 import numpy as np
 
 from logjax.errors import LogjaxError
+from logjax.examples.protocol import Protocol
+from logjax.examples.types import Examples, Split
 
-_FEW = 1 << 20  # tag of the random numbers of keep_abnormal; redraw has those below
-LEAKS = {
-  'synthetic_in_test': 'generated lines are in the validation and test sets',
-  'oversampler_sees_test': 'the oversampler was trained on abnormal test lines too',
-  'label_routed_encoder': 'the true label of a row, test rows included, picks the autoencoder that '
-  'encodes it, and the autoencoders were trained on all rows',
-  'vocabulary_from_all': 'the vocabulary was fitted on all lines, test lines included',
-  'noise_on_test': 'noise was added to validation and test rows too',
-  'duplicates_across_split': 'the same masked text may be in train and in test',
-  'random_split': 'lines were shuffled before the split, so that train holds lines from after test',
-}
-PROTOCOLS = {'honest': frozenset(), 'paper': frozenset(LEAKS)}
+_FEW = 1 << 20  # tag of the random numbers of limit_abnormal; redraw has those below
+_PERMUTED = 1 << 21  # tag of the random numbers of permute_labels
 
 
-class Split(NamedTuple):
-  """Indices of the rows on each side, int64 arrays."""
-
-  train: np.ndarray
-  valid: np.ndarray
-  test: np.ndarray
-
-
-def leaks_of(protocol: str, leaks: str, split_by: str) -> frozenset[str]:
-  """Returns the leaks of a run.
+def make_split(
+  config: ml_collections.ConfigDict,
+  protocol: Protocol,
+  examples: Examples,
+  *,
+  needs: str,
+) -> Split:
+  """Splits the rows of a corpus as the protocol and `config.split` say.
 
   Args:
-    protocol: 'honest' or 'paper'.
-    leaks: names separated by commas, which replace the protocol's; '' for the protocol's own,
-      'none' for none.
-    split_by: 'time' takes random_split away, 'text' adds it without duplicates_across_split,
-      'random' adds both, 'auto' leaves both.
+    config: of the run, resolved.
+    protocol: of the run.
+    examples: real ones, with labels; their content is not needed.
+    needs: what the detector needs to train, as in `check`.
 
   Raises:
-    LogjaxError: for a name that is none of `PROTOCOLS` or `LEAKS`.
+    LogjaxError: when a side lacks what it needs.
   """
-  if protocol not in PROTOCOLS:
-    raise LogjaxError(
-      f'unknown protocol {protocol!r}: --config.protocol is one of {", ".join(PROTOCOLS)}'
-    )
-  if split_by not in ('auto', 'time', 'random', 'text'):
-    raise LogjaxError(f'unknown split.by {split_by!r}: it is one of auto, time, random, text')
-  chosen = PROTOCOLS[protocol]
-  if leaks:
-    names = [name.strip() for name in leaks.split(',')]
-    chosen = frozenset() if names == ['none'] else frozenset(names)
-  unknown = sorted(chosen - set(LEAKS))
-  if unknown:
-    raise LogjaxError(f'unknown leak {unknown[0]!r}: --config.leaks takes {", ".join(LEAKS)}')
-  if split_by == 'random':
-    chosen |= {'random_split', 'duplicates_across_split'}
-  if split_by == 'text':
-    chosen = chosen - {'duplicates_across_split'} | {'random_split'}
-  if split_by == 'time':
-    chosen -= {'random_split'}
-  return chosen
+  by, abnormal = protocol.split_by, examples.abnormal
+  order = order_rows(examples.time, len(abnormal), shuffled=by != 'time', seed=config.seed)
+  shares = (config.split.train, config.split.valid)
+  split = (
+    cut_by_text(order, examples.group, abnormal, *shares) if by == 'text' else cut(order, *shares)
+  )
+  check(split, abnormal, by=by, needs=needs)
+  return limit_abnormal(split, abnormal, config.split.abnormal_train, config.seed)
 
 
-def split_kind(leaks: frozenset[str]) -> str:
-  """How rows are split: 'time', 'random', or 'text', where a text is on one side only.
-
-  A log in order of time has its texts on both sides whatever one does, since that is how logs are;
-  so without random_split duplicates_across_split decides nothing, and is only told.
-  """
-  if 'random_split' not in leaks:
-    return 'time'
-  return 'random' if 'duplicates_across_split' in leaks else 'text'
-
-
-def knows_all(leaks: frozenset[str]) -> bool:
-  """Whether the oversampler learns from all abnormal rows, those that test included."""
-  return 'oversampler_sees_test' in leaks
+def permute_labels(abnormal: np.ndarray, seed: int) -> np.ndarray:
+  """Gives the labels [N] to other rows at random: a control with nothing to learn."""
+  return np.random.default_rng([seed, _PERMUTED]).permutation(abnormal)
 
 
 def order_rows(time: np.ndarray | None, rows: int, *, shuffled: bool, seed: int) -> np.ndarray:
@@ -118,8 +79,8 @@ def cut_by_text(
 ) -> Split:
   """Cuts rows so that no text is on two sides, as near to the shares as whole texts allow.
 
-  Texts with abnormal rows and texts without are dealt out separately, each the one with most rows
-  first, to the side that lacks most rows of its kind.
+  Texts with abnormal rows and texts without are dealt out separately. The text with most rows comes
+  first and goes to the side that lacks most rows of its kind.
 
   Args:
     order: of the rows, [N]; decides between texts with equally many rows.
@@ -146,11 +107,11 @@ def cut_by_text(
   return Split(*(order[side == number] for number in range(3)))
 
 
-def keep_abnormal(split: Split, abnormal: np.ndarray, most: int, seed: int) -> Split:
+def limit_abnormal(split: Split, abnormal: np.ndarray, most: int, seed: int) -> Split:
   """Leaves at most `most` abnormal rows to train and as many to validate; 0 leaves all.
 
-  Which ones is drawn by the seed; the rows of a smaller number are among those of a larger one.
-  Normal rows and those that test stay.
+  The rows are drawn at random. The draw for a smaller `most` is a subset of the draw for a larger
+  one. Normal rows and the test rows stay.
   """
   if not most:
     return split
@@ -164,9 +125,10 @@ def keep_abnormal(split: Split, abnormal: np.ndarray, most: int, seed: int) -> S
 
 
 def redraw(split: Split, repetition: int, *, shuffled: bool, seed: int) -> Split:
-  """Draws train and validation anew from their union, for one of the paper's repetitions.
+  """Draws train and validation again from their union, for one of the paper's repetitions.
 
-  Without `shuffled` the split is returned as it is, and repetitions differ by what else is random.
+  Without `shuffled` the split is returned unchanged, and repetitions differ by initial parameters,
+  order and dropout alone.
   """
   if not shuffled or repetition == 0:
     return split
@@ -175,8 +137,17 @@ def redraw(split: Split, repetition: int, *, shuffled: bool, seed: int) -> Split
   return Split(drawn[: len(split.train)], drawn[len(split.train) :], split.test)
 
 
-def check(split: Split, abnormal: np.ndarray, *, by: str) -> None:
-  """Checks that both classes are on the training and on the test side, and some row validates.
+def check(split: Split, abnormal: np.ndarray, *, by: str, needs: str = 'labels') -> None:
+  """Checks that each side has what it needs.
+
+  Some row must validate, and both classes must be on the test side, or nothing can be measured.
+
+  Args:
+    split: of the rows.
+    abnormal: bool [N].
+    by: what the rows were split by, for the advice.
+    needs: 'labels' for both classes on the training side, 'normal' for normal rows only, 'nothing'
+      for any row.
 
   Raises:
     LogjaxError: one line with the counts of every side and what would help.
@@ -189,7 +160,7 @@ def check(split: Split, abnormal: np.ndarray, *, by: str) -> None:
       ('abnormal', counts[name][1]),
       ('normal', counts[name][0] - counts[name][1]),
     )
-    if number == 0
+    if number == 0 and (name == 'test' or word in _needed(needs))
   ]
   if counts['valid'][0] == 0:
     missing.append('row to validate on')
@@ -215,3 +186,8 @@ def check(split: Split, abnormal: np.ndarray, *, by: str) -> None:
       '--mode=ladder), or move split.train and split.valid'
     )
   raise LogjaxError(f'no {" and no ".join(missing)}: {sides}; {helps}')
+
+
+def _needed(needs: str) -> tuple[str, ...]:
+  """The classes that a detector needs on the training side."""
+  return {'labels': ('abnormal', 'normal'), 'normal': ('normal',), 'nothing': ()}[needs]

@@ -19,6 +19,7 @@ the tokenizer that the paper probably used, and the most frequent numbers are wo
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -40,7 +41,6 @@ _LETTER = r'[^\W\d]'
 _IDENTIFIER = rf'\b(?:{_LETTER}\w*\d\w*\d\w*|\d\w*{_LETTER}\w*\d\w*|\d\w*\d\w*{_LETTER}\w*)\b'
 _MASK = '|'.join(MASK_TOKENS)
 _WORD = r'[\p{L}\p{M}\p{N}_]+'
-_SIGN = r'[^\s\p{L}\p{M}\p{N}_]'
 # What the masked text does not distinguish: runs of numbers and addresses, masked or kept. They
 # are whole tokens: the 2 of ssh2 is none of them.
 _VALUE_RUN = r'(?:(?:<num>|<ip>|\b\d+)(?: |$))+'
@@ -51,8 +51,8 @@ class Texts:
   """The messages of a corpus as token texts (tokens joined by a space).
 
   Attributes:
-    texts: distinct token texts, String [U]; once they are templates, some may be equal.
-    index: which of them each line has, int64 [L].
+    texts: distinct token texts, String [U].
+    index: the token text of each line, int64 [L].
     masked: the masked text of each distinct token text, String [U].
     group: id of the masked text of each line, int64 [L]; equal texts, equal ids.
   """
@@ -63,31 +63,28 @@ class Texts:
   group: np.ndarray
 
 
-def read_texts(
-  messages: pl.Series,
-  *,
-  numbers: str = 'mask',
-  identifiers: str = 'mask',
-  tokens: str = 'words',
-  lowercase: bool = True,
-) -> Texts:
-  """Masks and tokenises messages, each distinct one once.
+class Masks(NamedTuple):
+  """How messages become token texts.
 
-  Args:
-    messages: String [L].
+  Attributes:
     numbers: 'mask' or 'keep' (see the module's docstring).
     identifiers: 'mask', 'keep' or 'drop' words with two or more digits.
-    tokens: 'words', or 'punctuation' to keep signs as tokens.
-    lowercase: whether upper and lower case are one.
-
-  Returns:
-    The token texts, their masked texts, and which line has which.
+    lowercase: makes upper and lower case equal.
   """
+
+  numbers: str = 'mask'
+  identifiers: str = 'mask'
+  lowercase: bool = True
+
+
+DEFAULT_MASKS = Masks()
+
+
+def read_texts(messages: pl.Series, masks: Masks = DEFAULT_MASKS) -> Texts:
+  """Masks and tokenises messages [L], each distinct one once."""
   lines = pl.DataFrame({'message': messages.cast(pl.String)})
   distinct = lines.unique(maintain_order=True)
-  texts = distinct.select(
-    'message', text=token_text(pl.col('message'), numbers, identifiers, tokens, lowercase)
-  )
+  texts = distinct.select('message', text=token_text(pl.col('message'), masks))
   table = texts.select('text').unique(maintain_order=True)
   table = table.with_columns(masked=masked_text(pl.col('text'))).with_row_index('index')
   groups = table.select('masked').unique(maintain_order=True).with_row_index('group')
@@ -102,35 +99,31 @@ def read_texts(
   )
 
 
-def token_text(
-  message: pl.Expr, numbers: str, identifiers: str, tokens: str, lowercase: bool
-) -> pl.Expr:
-  """Returns the tokens of each message, joined by a space; arguments as in `read_texts`."""
-  text = message.str.to_lowercase() if lowercase else message
+def token_text(message: pl.Expr, masks: Masks) -> pl.Expr:
+  """Returns the tokens of each message, joined by a space."""
+  text = message.str.to_lowercase() if masks.lowercase else message
   text = text.str.replace_all(_UUID, ' <uuid> ')
-  if numbers == 'mask':
+  if masks.numbers == 'mask':
     text = text.str.replace_all(_IP, ' <ip> ').str.replace_all(_HEX, ' <hex> ')
   text = text.str.replace_all(_PATH, '$1 <path> ')
-  if numbers == 'mask':
+  if masks.numbers == 'mask':
     text = text.str.replace_all(_NUMBER, ' <num> ')
-  if identifiers != 'keep':
-    text = text.str.replace_all(_IDENTIFIER, ' <id> ' if identifiers == 'mask' else ' ')
-  pattern = f'{_MASK}|{_WORD}' + (f'|{_SIGN}' if tokens == 'punctuation' else '')
-  return text.str.extract_all(pattern).list.join(' ')
+  if masks.identifiers != 'keep':
+    text = text.str.replace_all(_IDENTIFIER, ' <id> ' if masks.identifiers == 'mask' else ' ')
+  return text.str.extract_all(f'{_MASK}|{_WORD}').list.join(' ')
 
 
 def masked_text(text: pl.Expr) -> pl.Expr:
   """Returns token texts with every run of numbers and addresses, kept or masked, as one <num>.
 
-  Applied to real and to generated token texts alike, so that they can be compared whatever
-  `numbers` was.
+  Real and generated token texts both go through it. So they can be compared for any `numbers`.
   """
   return text.str.replace_all(_VALUE_RUN, '<num> ').str.strip_chars_end()
 
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-  """Token strings by id; id 0 pads and ends a sentence, id 1 stands for unknown words."""
+  """Token strings by id; id 0 pads and ends a sentence, id 1 is any unknown word."""
 
   tokens: tuple[str, ...]
 

@@ -1,5 +1,10 @@
-"""The paper's classifier: a GRU and a softmax of two. S steps, C channels, N rows."""
+"""A recurrent classifier: a GRU and a softmax of two, and its training.
 
+S steps, C channels, N rows, U distinct rows, T tokens.
+"""
+
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,36 +14,41 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from logjax.models.autoencoder import drop_rate
 from logjax.models.recurrent import GRUCell
+from logjax.rules import Rule, above, at_least, boolean, choice, fraction
 from logjax.training.blocks import make_apply, make_validate
 from logjax.training.keys import numpy_generator
 from logjax.training.loop import Trained, fit
 from logjax.training.parallel import choose_devices, parallel, scan_steps
 from logjax.training.runtime import Runtime
-from logjax.training.state import TrainState, create_state, make_train_step
+from logjax.training.state import create_state, make_train_step
 
 
 class Classifier(nn.Module):
-  """Reads ONE row's features step by step.
+  """Reads ONE row step by step.
 
   Attributes:
     hidden: size of the GRU.
-    reset_after: where its reset gate acts.
     dropout: share of its last state that is dropped in training.
+    vocabulary: V of rows of token ids; 0 for rows of features.
+    embedding: size of a token's embedding.
   """
 
   hidden: int
-  reset_after: bool
   dropout: float
+  vocabulary: int = 0
+  embedding: int = 0
 
   def setup(self):
-    self.cell = GRUCell(self.hidden, self.reset_after)
+    if self.vocabulary:
+      self.embed = nn.Embed(self.vocabulary, self.embedding)
+    self.cell = GRUCell(self.hidden)
     self.drop = nn.Dropout(self.dropout)
     self.head = nn.Dense(2)
 
-  def __call__(self, features: jax.Array, training: bool = False) -> jax.Array:
-    """From features [S, C] to the logits of (normal, abnormal) [2]."""
+  def __call__(self, row: jax.Array, training: bool = False) -> jax.Array:
+    """From features [S, C], or token ids [T], to the logits of (normal, abnormal) [2]."""
+    features = self.embed(row) if self.vocabulary else row
     read = nn.scan(
       lambda cell, h, x: (cell(h, x), None),
       variable_broadcast='params',
@@ -48,15 +58,27 @@ class Classifier(nn.Module):
     return self.head(self.drop(h, deterministic=not training))
 
 
-class FeatureRows(NamedTuple):
-  """Rows by their distinct features, since most lines repeat.
+class Noise(NamedTuple):
+  """Gaussian noise on rows; a row gets the same noise whenever it is read (A11).
 
   Attributes:
-    table: distinct features [U, S, C].
-    index: which of them each row has, [N].
+    std: standard deviation; 0 for none.
+    key: of the noise, consumed with the row's number.
+  """
+
+  std: float
+  key: jax.Array
+
+
+class FeatureRows(NamedTuple):
+  """Rows by their distinct content, since most lines repeat.
+
+  Attributes:
+    table: distinct features [U, S, C] or token ids [U, T].
+    index: the distinct row of each row, [N].
     abnormal: bool [N].
-    noisy: whether the row gets noise, bool [N].
-    number: the row's number in the corpus, [N]; its noise depends on it alone.
+    noisy: marks the rows that get noise, bool [N].
+    number: the row's number in the corpus, [N]; its noise depends on nothing else.
   """
 
   table: np.ndarray
@@ -66,73 +88,81 @@ class FeatureRows(NamedTuple):
   number: np.ndarray
 
 
-def make_classifier(settings: ml_collections.ConfigDict) -> Classifier:
-  """Returns the network that `config.detector.gru` describes."""
+def training_rules(prefix: str) -> dict[str, Rule]:
+  """Rules of the fields that `configs/default.py:training` adds to a model's configuration."""
+  return {
+    f'{prefix}.batch': at_least(1),
+    f'{prefix}.epochs': at_least(1),
+    f'{prefix}.rows_per_epoch': at_least(0),
+    f'{prefix}.least_rows_per_epoch': at_least(0),
+    f'{prefix}.patience': at_least(0),
+    f'{prefix}.restore_best': boolean(),
+    f'{prefix}.learning_rate': above(0),
+    f'{prefix}.dropout': fraction(),
+    f'{prefix}.dropout_means': choice('drop', 'keep', auto=('drop', 'keep')),
+  }
+
+
+def drop_rate(probability: float, means: str) -> float:
+  """Returns the share that is dropped; `means` is 'drop' or 'keep' (A8)."""
+  return probability if means == 'drop' else 1 - probability
+
+
+def make_classifier(
+  settings: ml_collections.ConfigDict, vocabulary: int = 0, embedding: int = 0
+) -> Classifier:
+  """Returns the network that `config.detector.gru` describes, on features or on token ids."""
   rate = drop_rate(settings.dropout, settings.dropout_means)
-  return Classifier(settings.hidden, settings.reset_after, rate)
+  return Classifier(settings.hidden, rate, vocabulary, embedding)
 
 
-def add_noise(
-  features: jax.Array, noisy: jax.Array, number: jax.Array, key: jax.Array, std: float
-) -> jax.Array:
-  """Adds Gaussian noise to one row's features [S, C], the same whenever the row is seen (A11)."""
-  noise = std * jax.random.normal(jax.random.fold_in(key, number), features.shape)
-  return features + jnp.where(noisy, noise, 0.0)
+def add_noise(features: jax.Array, noisy: jax.Array, number: jax.Array, noise: Noise) -> jax.Array:
+  """Adds the noise of one row to its features [S, C]."""
+  drawn = jax.random.normal(jax.random.fold_in(noise.key, number), features.shape)
+  return features + jnp.where(noisy, noise.std * drawn, 0.0)
 
 
-class GRUTrainer:
-  """Compiles the classifier's programs once for all repetitions.
+class ClassifierTrainer:
+  """Compiles the programs of a classifier once for all repetitions.
 
   Args:
-    settings: `config.detector.gru`.
-    noise_std: standard deviation of the noise; 0 for none.
-    noise_key: of the noise.
-    runtime: of the run.
+    model: the network.
+    settings: `config.detector.gru`: batch, epochs, learning rate and so on.
+    noise: on the rows.
+    runtime: devices, progress, checkpoints.
 
   Attributes:
+    create: `(row, key) -> state` before the first step.
     step: on one batch, for `parallel`.
   """
 
   def __init__(
     self,
+    model: Classifier,
     settings: ml_collections.ConfigDict,
     *,
-    noise_std: float,
-    noise_key: jax.Array,
+    noise: Noise | None,
     runtime: Runtime,
   ):
-    self._settings, self._runtime = settings, runtime
-    self._model = make_classifier(settings)
+    self._model, self._settings, self._runtime = model, settings, runtime
+    self._devices = choose_devices(runtime.devices)
+    self._noise = noise
     self._tx = optax.adam(settings.learning_rate)
-    model, flat = self._model, settings.layout == 'features'
-
-    def logits_of(params, example, **kwargs):
-      features, abnormal, noisy, number = example
-      if noise_std > 0:
-        features = add_noise(features, noisy, number, noise_key, noise_std)
-      features = features.reshape(1, -1) if flat else features
-      return model.apply({'params': params}, features, **kwargs), abnormal.astype(jnp.int32)
 
     def example_loss(params, example, key):
-      logits, label = logits_of(params, example, training=True, rngs={'dropout': key})
-      return _measure(logits, label)['loss'], {'accuracy': _measure(logits, label)['accuracy']}
+      row, abnormal, *of_noise = example
+      logits = _logits(model, noise, params, row, *of_noise, training=True, rngs={'dropout': key})
+      measured = _measure(logits, abnormal.astype(jnp.int32))
+      return measured['loss'], {'accuracy': measured['accuracy']}
 
-    self._create = jax.jit(
-      lambda shape, key: create_state(self.init(shape, key), self._tx), static_argnums=0
-    )
+    def example_metrics(params, example):
+      row, abnormal, *of_noise = example
+      return _measure(_logits(model, noise, params, row, *of_noise), abnormal.astype(jnp.int32))
+
+    self.create = jax.jit(lambda row, key: create_state(model.init(key, row)['params'], self._tx))
     self.step = make_train_step(example_loss, self._tx)
-    self._step = parallel(scan_steps(self.step), choose_devices(runtime.devices))
-    self._validate = make_validate(lambda params, example: _measure(*logits_of(params, example)))
-    self._score = make_apply(lambda params, example: nn.softmax(logits_of(params, example)[0])[1])
-
-  def init(self, shape: tuple[int, int], key: jax.Array) -> Any:
-    """Initial parameters for features of a shape [S, C]."""
-    shape = (1, shape[0] * shape[1]) if self._settings.layout == 'features' else shape
-    return self._model.init(key, jnp.zeros(shape))['params']
-
-  def create(self, shape: tuple[int, int], key: jax.Array) -> TrainState:
-    """The state before the first step, for features of a shape [S, C]."""
-    return self._create(shape, key)
+    self._step = parallel(scan_steps(self.step), self._devices)
+    self._validate = make_validate(example_metrics)
 
   def fit(
     self,
@@ -150,13 +180,12 @@ class GRUTrainer:
       valid: rows that decide when to stop.
       key: consumed.
       repetition: its number, for metrics.jsonl.
-      balanced: whether both classes weigh the same in the training loss, however many rows they
-        have.
+      balanced: makes both classes weigh the same in the training loss, however many rows they have.
     """
     init_key, fit_key, valid_key = jax.random.split(key, 3)
     examples, weights = distinct_examples(valid, self._settings.rows_per_epoch, valid_key)
     return fit(
-      self.create(train.table.shape[1:], init_key),
+      self.create(np.zeros_like(train.table[0]), init_key),
       self._step,
       lambda index: _examples(train, index),
       len(train.index),
@@ -170,13 +199,61 @@ class GRUTrainer:
     )
 
   def score(self, params: Any, rows: FeatureRows) -> np.ndarray:
-    """Probability that each row is abnormal, float32 [N]; equal rows are computed once."""
-    if rows.noisy.any():
-      return self._score(params, _examples(rows, np.arange(len(rows.index))))
-    used, inverse = np.unique(rows.index, return_inverse=True)
-    zeros = np.zeros(len(used), np.int32)
-    examples = (rows.table[used], zeros.astype(bool), zeros.astype(bool), zeros)
-    return self._score(params, examples)[inverse]
+    """Probability that each row is abnormal, float32 [N]."""
+    return score_rows(self._model, params, rows, self._noise)
+
+
+def score_rows(
+  model: Classifier, params: Any, rows: FeatureRows, noise: Noise | None = None
+) -> np.ndarray:
+  """Returns the probability that each row is abnormal, float32 [N]; equal rows are computed once.
+
+  Args:
+    model: the network.
+    params: its parameters.
+    rows: to score.
+    noise: on the noisy ones.
+  """
+  if rows.noisy.any():
+    row, _, noisy, number = _examples(rows, np.arange(len(rows.index)))
+    return _noisy_scorer(model, noise.std)((params, noise.key), (row, noisy, number))
+  used, inverse = np.unique(rows.index, return_inverse=True)
+  return _scorer(model)(params, rows.table[used])[inverse]
+
+
+@functools.cache
+def _scorer(model: Classifier) -> Callable:
+  """Compiled once for a network, whatever asks for it."""
+  return make_apply(lambda params, row: nn.softmax(_logits(model, None, params, row))[1])
+
+
+@functools.cache
+def _noisy_scorer(model: Classifier, std: float) -> Callable:
+  def probability(given: tuple[Any, jax.Array], example: tuple) -> jax.Array:
+    params, key = given
+    return nn.softmax(_logits(model, Noise(std, key), params, *example))[1]
+
+  return make_apply(probability)
+
+
+def _logits(
+  model: Classifier, noise: Noise | None, params: Any, row: jax.Array, *of_noise: Any, **kwargs: Any
+) -> jax.Array:
+  """Reads one row, with its noise; `of_noise` is whether it is noisy, and its number."""
+  if noise is not None and noise.std > 0:
+    row = add_noise(row, *of_noise, noise)
+  return model.apply({'params': params}, row, **kwargs)
+
+
+def summary_of(trained: Trained) -> dict[str, float]:
+  """Returns the measurements of a training under their names in results.json."""
+  return {
+    'train_loss': trained.metrics['loss'],
+    'train_accuracy': trained.metrics['accuracy'],
+    'valid_loss': trained.metrics['valid_loss'],
+    'valid_accuracy': trained.metrics['valid_accuracy'],
+    'epochs': trained.epoch + 1,
+  }
 
 
 def balanced_weights(abnormal: np.ndarray) -> np.ndarray:
@@ -195,7 +272,7 @@ def _measure(logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
 
 
 def _examples(rows: FeatureRows, index: np.ndarray) -> tuple[np.ndarray, ...]:
-  """Examples (features, abnormal, noisy, number) of some rows."""
+  """Examples (row, abnormal, noisy, number) of some rows."""
   return (
     rows.table[rows.index[index]],
     rows.abnormal[index],

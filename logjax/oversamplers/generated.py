@@ -1,102 +1,118 @@
-"""The oversampler's stage of a run: what it learns from, how many rows it makes, what it leaves."""
+"""The oversampler's stage of a run: which rows it learns from, how many it makes, what it saves."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from logjax.examples.lines import Prepared, masked_rows
-from logjax.examples.splits import knows_all
-from logjax.files import load_array, write_json
-from logjax.oversamplers.oversample import Oversampled, draw_rows, fit_oversampler
-from logjax.oversamplers.saved import save_generators
+from logjax.examples.lines import Encoder, masked_rows
+from logjax.examples.protocol import Protocol
+from logjax.examples.types import Examples, Split
+from logjax.files import load_arrays, save_arrays, write_json
+from logjax.oversamplers.oversample import Oversampled, draw_rows, fit_oversampler, module_of
+from logjax.oversamplers.table import TABLE
 from logjax.seqgan.collapse import collapses
 from logjax.seqgan.fit import STAGES
-from logjax.seqgan.generators import Generators
 from logjax.stages import Run, share_stage
 
-# The parts of the config that decide what is made, besides the rows.
+# The parts of the configuration that decide what is made, besides the rows.
 _FIELDS = ('oversampler', 'seqgan', 'detector.autoencoder', 'seed', 'devices')
 _PHASES = (*STAGES, 'autoencoder_smote')
+_FILE = 'generated.npz'
 
 
-def oversampler_rows(run: Run, prepared: Prepared) -> np.ndarray:
-  """Indices of the abnormal rows that the oversampler may learn from, oldest first.
+def oversampler_rows(examples: Examples, split: Split, protocol: Protocol) -> np.ndarray:
+  """Returns the abnormal rows that the oversampler may learn from, oldest first (indices).
 
-  Rows of one time, and all where a file has no times, are in the order of the corpus.
+  Rows of one time, and all rows where a file has no times, are in the order of the corpus.
   """
-  abnormal = prepared.examples.abnormal
-  known = np.concatenate(prepared.split) if knows_all(run.leaks) else prepared.split.train
-  rows = np.sort(known[abnormal[known]])
-  return rows if prepared.time is None else rows[np.argsort(prepared.time[rows], kind='stable')]
+  known = np.concatenate(split) if protocol.oversampler_sees_test else split.train
+  rows = np.sort(known[examples.abnormal[known]])
+  return rows if examples.time is None else rows[np.argsort(examples.time[rows], kind='stable')]
 
 
-def make_generated(run: Run, prepared: Prepared, origin: str, folder: Path) -> None:
-  """Trains the oversampler, draws as many rows as balance the classes, and saves them.
+def rows_wanted(count: int | None, examples: Examples, split: Split, protocol: Protocol) -> int:
+  """Returns the number of rows to make.
 
-  They balance the training rows, or where generated rows are also tested on the whole corpus, as
-  in the paper.
+  Args:
+    count: `config.oversampler.count`; None balances the classes of the training rows, or of the
+      whole corpus where generated rows are also tested on, as in the paper.
+    examples: real ones.
+    split: of them.
+    protocol: of the run.
+  """
+  if count is not None:
+    return count
+  side = np.concatenate(split) if protocol.synthetic_in_test else split.train
+  return max(0, len(side) - 2 * int(examples.abnormal[side].sum()))
+
+
+def make_generated(
+  run: Run, examples: Examples, split: Split, encoder: Encoder, origin: str, folder: Path
+) -> None:
+  """Trains the oversampler, draws the rows, and saves both.
 
   Args:
     run: whose stage.
-    prepared: its real rows.
+    examples: real ones.
+    split: of them.
+    encoder: of the rows.
     origin: of the corpus.
     folder: to fill, its summary.json last.
   """
-  (run.workdir / 'generated.txt').unlink(missing_ok=True)  # of rows that are no longer there
-  source = oversampler_rows(run, prepared)
-  inputs, group = prepared.examples.inputs[source], prepared.examples.group[source]
-  everywhere = 'synthetic_in_test' in run.leaks
-  side = np.concatenate(prepared.split) if everywhere else prepared.split.train
-  count = run.config.oversampler.count
-  if count is None:
-    abnormal = int(prepared.examples.abnormal[side].sum())
-    count = max(0, len(side) - 2 * abnormal)
+  (run.workdir / 'generated.txt').unlink(missing_ok=True)  # of rows that no longer exist
+  source = oversampler_rows(examples, split, run.protocol)
+  rows, group = examples.distinct.tokens[examples.index[source]], examples.group[source]
+  count = rows_wanted(run.config.oversampler.count, examples, split, run.protocol)
+  name = run.config.oversampler.name
 
   def make(folder: Path) -> None:
     fitted = None
     if count > 0:
       fitted = fit_oversampler(
-        run.config, inputs, group, key=run.keys['oversampler'], runtime=run.runtime
+        run.config, rows, group, key=run.keys['oversampler'], runtime=run.runtime
       )
-    oversampled = draw_rows(
+    made = draw_rows(
       run.config,
-      inputs,
+      rows,
       count,
       fitted,
-      lambda rows: masked_rows(prepared.vocabulary, rows),
+      lambda some: masked_rows(encoder.vocabulary, some),
       key=run.keys['sampling'],
     )
     folder.mkdir(parents=True, exist_ok=True)
-    warnings = []
-    if isinstance(fitted, Generators):
-      save_generators(folder, fitted, prepared.vocabulary)
-      name, rounds = run.config.oversampler.name, run.runtime.progress.measured(STAGES[-1])
-      warnings = collapses(name, rounds, oversampled.summary, inputs)
+    warnings: list[str] = []
+    if fitted is not None and TABLE[name].generators:
+      module_of(name).save(folder, fitted)
+      rounds = run.runtime.progress.measured(STAGES[-1])
+      warnings = collapses(name, rounds, made.summary, rows)
     for warning in warnings:
       run.runtime.progress.say(warning)
-    np.save(folder / 'generated.npy', oversampled.rows, allow_pickle=False)
+    save_arrays(folder / _FILE, distinct=made.distinct, index=made.index)
     about = {'origin': origin, 'warnings': warnings}
-    write_json(folder / 'summary.json', oversampled.summary | about)
+    write_json(folder / 'summary.json', made.summary | about)
 
-  decisive = (inputs, group, np.array(prepared.vocabulary.tokens), np.array(count))
+  decisive = (rows, group, np.array(encoder.vocabulary.tokens), np.array(count))
   share_stage(run, folder, decisive, _FIELDS, make, _PHASES)
 
 
-def restore_generated(folder: Path, summary: dict) -> Oversampled:
+def restore_generated(folder: Path, summary: dict[str, Any]) -> Oversampled:
   """Restores the rows that `make_generated` saved.
 
   Raises:
     LogjaxError: when they are damaged.
   """
-  return Oversampled(load_array(folder / 'generated.npy'), summary)
+  arrays = load_arrays(folder / _FILE, ('distinct', 'index'))
+  return Oversampled(arrays['distinct'], arrays['index'], summary)
 
 
-def write_generated(run: Run, prepared: Prepared, oversampled: Oversampled) -> None:
+def write_generated(run: Run, encoder: Encoder, oversampled: Oversampled) -> None:
   """Writes generated.txt, each distinct line with its count, unless it is there."""
   path = run.workdir / 'generated.txt'
   if path.exists():
     return
-  texts = prepared.vocabulary.decode(oversampled.rows).value_counts(name='count')
+  texts = encoder.vocabulary.decode(oversampled.distinct).gather(oversampled.index)
+  texts = texts.value_counts(name='count')
   texts = texts.sort(['count', 'text'], descending=[True, False]).select('count', 'text')
   partial = path.with_name(path.name + '.part')
   texts.write_csv(partial, separator='\t', quote_style='never')

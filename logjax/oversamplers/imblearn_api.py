@@ -15,7 +15,8 @@ from sklearn.utils._param_validation import StrOptions
 
 from logjax.errors import LogjaxError
 from logjax.oversamplers.oversample import oversample
-from logjax.settings import CHOICES, resolve
+from logjax.oversamplers.table import TABLE
+from logjax.settings import resolve
 
 
 class LogOversampler(BaseOverSampler):
@@ -39,7 +40,7 @@ class LogOversampler(BaseOverSampler):
 
   _parameter_constraints = {
     **BaseOverSampler._parameter_constraints,
-    'name': [StrOptions(set(CHOICES['oversampler.name']))],
+    'name': [StrOptions(set(TABLE))],
     'config': [dict, None],
   }
 
@@ -62,7 +63,7 @@ class LogOversampler(BaseOverSampler):
   def _fit_resample(self, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     config = _defaults()
     config.update_from_flattened_dict({'oversampler.name': self.name, **(self.config or {})})
-    config, _ = resolve(config)
+    config = resolve(config)
     key = jax.random.key(check_random_state(self.random_state).randint(2**31))
     tokens = np.concatenate([[0], np.unique(X[X != 0])]).astype(X.dtype)
     ids = np.where(X == 0, 0, 1 + np.searchsorted(tokens[1:], X)).astype(np.int32)

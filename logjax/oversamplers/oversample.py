@@ -1,10 +1,12 @@
 """From few abnormal rows to many: fit an oversampler, draw rows, remove those too similar.
 
 `oversample` does all of it. A run does it in two steps, `fit_oversampler` and `draw_rows`, and
-keeps what was fitted. n abnormal rows, G generated rows, T tokens a row.
+saves what was fitted in between. n abnormal rows, G generated rows, U distinct ones, T tokens.
 """
 
+import importlib
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -15,28 +17,23 @@ import polars as pl
 from logjax.errors import LogjaxError
 from logjax.examples.similarity import remove_similar
 from logjax.examples.text import PAD
-from logjax.oversamplers.repeat import random_rows
-from logjax.oversamplers.smote import Codes, distinct_rows, fit_codes, smote_rows, smoten_rows
-from logjax.seqgan.fit import METHODS, fit_generators
-from logjax.seqgan.generators import Generators, make_generate
-from logjax.seqgan.kept import kept
-from logjax.seqgan.sets import make_sets, split_into_sets
+from logjax.oversamplers.smote import seed_of
+from logjax.oversamplers.table import MAKE_NO_ROWS, TABLE
 from logjax.training.runtime import Runtime, quiet_runtime
-
-MAKE_NO_ROWS = ('none', 'class_weights')  # the second weighs the classes in the detector's loss
-GENERATORS = METHODS
 
 
 class Oversampled(NamedTuple):
-  """What an oversampler made.
+  """The rows that an oversampler made.
 
   Attributes:
-    rows: vocabulary ids, int32 [G, T].
+    distinct: distinct rows of vocabulary ids, int32 [U, T].
+    index: the distinct row of each row, int32 [G].
     summary: counts and shares, as in `results.json`.
   """
 
-  rows: np.ndarray
-  summary: dict
+  distinct: np.ndarray
+  index: np.ndarray
+  summary: dict[str, Any]
 
 
 def oversample(
@@ -56,10 +53,10 @@ def oversample(
     rows: abnormal rows, int32 [n, T]; 0 pads and is last in a row.
     count: rows to make.
     key: consumed; decides all that is random.
-    runtime: of the run; None prints nothing and saves nothing.
+    runtime: devices, progress, checkpoints; None prints and saves nothing.
 
   Returns:
-    int32 [count, T]. None at all of 'none' and 'class_weights'. Fewer than `count` only where
+    int32 [count, T]. No rows for 'none' and 'class_weights'. Fewer than `count` only where
     `on_shortage` is 'short', and where the classes balance already.
 
   Raises:
@@ -67,13 +64,19 @@ def oversample(
   """
   seed_key, fit_key, draw_key = jax.random.split(key, 3)
   config = config.copy_and_resolve_references()
-  config.seed = _seed_of(seed_key)
+  config.seed = seed_of(seed_key)
   _, group = np.unique(rows, axis=0, return_inverse=True)
   runtime = runtime or quiet_runtime(config.devices)
   fitted = None
   if count > 0:
     fitted = fit_oversampler(config, rows, group.reshape(-1), key=fit_key, runtime=runtime)
-  return draw_rows(config, rows, count, fitted, _unmasked, key=draw_key).rows
+  made = draw_rows(config, rows, count, fitted, _unmasked, key=draw_key)
+  return made.distinct[made.index]
+
+
+def module_of(name: str) -> ModuleType:
+  """Returns the module of an oversampler that makes rows."""
+  return importlib.import_module(f'logjax.oversamplers.{TABLE[name].module}')
 
 
 def fit_oversampler(
@@ -83,64 +86,54 @@ def fit_oversampler(
   *,
   key: jax.Array,
   runtime: Runtime,
-) -> Generators | Codes | None:
+) -> Any:
   """Trains the generators, or SMOTE's autoencoder; the other oversamplers have nothing to train.
 
   Args:
     config: of the run, resolved.
     rows: abnormal rows [n, T].
-    group: id of the masked text of each, [n].
+    group: id of the masked text of each [n].
     key: consumed.
-    runtime: of the run.
+    runtime: devices, progress, checkpoints.
+
+  Returns:
+    What the oversampler's module needs to make rows; None for 'none' and 'class_weights'.
 
   Raises:
     LogjaxError: when there is no row to learn from.
   """
-  settings = config.oversampler
-  if settings.name in MAKE_NO_ROWS:
+  name = config.oversampler.name
+  if name in MAKE_NO_ROWS:
     return None
   if len(rows) == 0:
     raise LogjaxError('the oversampler has no abnormal row to learn from')
-  if settings.name == 'smote':
-    return fit_codes(config, _points(rows, config.seed), key=key, runtime=runtime)
-  if settings.name not in GENERATORS:
-    return None
-  members = split_into_sets(rows, group, settings.sets, settings.sets_by, config.seed)
-  sets = make_sets(rows, members)
-  return fit_generators(
-    config.seqgan,
-    sets,
-    method=settings.name,
-    key=key,
-    runtime=runtime,
-    **kept(config.seqgan, sets, runtime),
-  )
+  return module_of(name).fit(config, rows, group, key=key, runtime=runtime)
 
 
 def draw_rows(
   config: ml_collections.ConfigDict,
   rows: np.ndarray,
   count: int,
-  fitted: Generators | Codes | None,
+  fitted: Any,
   masked: Callable[[np.ndarray], pl.Series],
   *,
   key: jax.Array,
 ) -> Oversampled:
   """Makes `count` rows out of the abnormal rows.
 
-  'random' repeats real rows. Of what all others make, rows that are too similar to the given ones
-  or to each other are removed and counted, and more are drawn, up to `max_draws` times `count`.
-  Where that leaves too few, `on_shortage` decides: 'repeat' fills up with removed ones in the order
-  in which they were generated, so that each comes as often as the generator makes it (or with kept
-  ones, where none was removed); 'short' returns fewer. SMOTE and SMOTEN of one distinct row make
-  that row again, so that they end as 'random' does.
+  'random' repeats real rows. Of the rows that all others make, those too similar to the given ones
+  or to each other are removed and counted, and more are drawn, up to `max_draws` times `count`. If
+  there are still too few, `on_shortage` decides. 'repeat' fills up with removed rows in the order
+  in which they were generated, so that each comes as often as the generator makes it (or with rows
+  that stayed, where none was removed). 'short' returns fewer. SMOTE and SMOTE-N of one distinct row
+  make that row again, so that they end as 'random' does.
 
   Args:
     config: of the run, resolved.
     rows: abnormal rows [n, T].
     count: rows to make.
     fitted: of `fit_oversampler`.
-    masked: from rows to their masked texts.
+    masked: from distinct rows to their masked texts.
     key: consumed.
 
   Returns:
@@ -151,11 +144,12 @@ def draw_rows(
   """
   settings = config.oversampler
   if settings.name in MAKE_NO_ROWS or count <= 0:
-    return Oversampled(rows[:0], _summary(settings.name, 0, rows[:0], rows, masked))
-  if settings.name == 'random':
-    drawn = random_rows(rows, count, config.seed)
-    return Oversampled(drawn, _summary(settings.name, count, drawn, rows, masked, repeated=count))
-  generate = _make_generate(config, rows, count, fitted)
+    return _oversampled(rows[:0], _summary(settings.name, 0, rows[:0], rows, masked))
+  module = module_of(settings.name)
+  generate = module.make_generate(config, rows, count, fitted)
+  if TABLE[settings.name].repeats:
+    drawn = generate(key)
+    return _oversampled(drawn, _summary(settings.name, count, drawn, rows, masked, repeated=count))
   drawn = rows[:0]
   for total in (count, max(count, int(settings.max_draws * count))):
     drawn = _draw(generate, drawn, total, key)
@@ -165,9 +159,7 @@ def draw_rows(
     if found.keep.sum() >= count:
       break
   if found.empty == len(drawn):
-    raise LogjaxError(
-      f'all {len(drawn):,} generated rows are empty: {_empty_advice(settings.name)}'
-    )
+    raise LogjaxError(f'all {len(drawn):,} generated rows are empty: {module.EMPTY_ADVICE}')
   made = drawn[found.keep][:count]
   removed = {
     'equal_to_train': found.equal_to_train,
@@ -180,59 +172,18 @@ def draw_rows(
     again = again if len(again) else made
     repeated = again[np.arange(count - len(made)) % len(again)]
   summary = _summary(settings.name, count, drawn, rows, masked, len(made), removed, len(repeated))
-  return Oversampled(np.concatenate([made, repeated]), summary)
+  return _oversampled(np.concatenate([made, repeated]), summary)
 
 
-def _make_generate(
-  config: ml_collections.ConfigDict,
-  rows: np.ndarray,
-  count: int,
-  fitted: Generators | Codes | None,
-) -> Callable[[jax.Array], np.ndarray]:
-  """Makes `key -> some rows, int32 [block, T]`."""
-  settings, length = config.oversampler, rows.shape[1]
-  if settings.name in GENERATORS:
-    temperature = settings.temperature
-    return make_generate(config.seqgan, fitted, length=length, temperature=temperature)
-  neighbours = settings.neighbours
-  if settings.name == 'smote':
-    return lambda key: smote_rows(
-      fitted, count, length=length, neighbours=neighbours, seed=_seed_of(key)
-    )
-  if settings.name == 'smoten':
-    points = _points(rows, config.seed)
-    return lambda key: smoten_rows(points, count, neighbours=neighbours, seed=_seed_of(key))
-  raise ValueError(f'{settings.name!r} makes no rows: _make_generate has no branch for it')
-
-
-def _points(rows: np.ndarray, seed: int) -> np.ndarray:
-  """The rows that SMOTE and SMOTEN draw from."""
-  points = distinct_rows(rows, seed)
-  if not len(points):
-    raise LogjaxError('the oversampler has no abnormal row with a token to learn from')
-  return points
-
-
-def _empty_advice(name: str) -> str:
-  if name in GENERATORS:
-    return (
-      'the generators learned nothing; raise seqgan.mle_epochs or lower '
-      'seqgan.generator_learning_rate, in a new workdir'
-    )
-  return (
-    "SMOTE's autoencoder learned nothing; raise detector.autoencoder.epochs or lower "
-    'detector.autoencoder.learning_rate, in a new workdir'
-  )
+def _oversampled(rows: np.ndarray, summary: dict[str, Any]) -> Oversampled:
+  """Encodes generated rows [G, T] by their distinct ones."""
+  distinct, index = np.unique(rows, axis=0, return_inverse=True)
+  return Oversampled(distinct, index.reshape(-1).astype(np.int32), summary)
 
 
 def _unmasked(rows: np.ndarray) -> pl.Series:
-  """Stands for the masked text of rows [N, T] where there is no vocabulary: their ids."""
+  """Returns the ids of rows [N, T] as text: masked texts where no vocabulary is known."""
   return pl.from_numpy(rows).select(pl.concat_str(pl.all(), separator=' ')).to_series()
-
-
-def _seed_of(key: jax.Array) -> int:
-  """Returns a seed for what draws with NumPy's older generator, as imbalanced-learn does."""
-  return int(jax.random.bits(key))
 
 
 def _draw(

@@ -1,7 +1,35 @@
 """Oversampling that repeats real rows. n rows, T tokens a row."""
 
+from collections.abc import Callable
+
+import jax
+import ml_collections
 import numpy as np
 from imblearn.over_sampling import RandomOverSampler
+
+from logjax.training.runtime import Runtime
+
+EMPTY_ADVICE = 'every abnormal row is empty: look at the masks (config.text)'
+
+
+def fit(
+  config: ml_collections.ConfigDict,
+  rows: np.ndarray,
+  group: np.ndarray,
+  *,
+  key: jax.Array,
+  runtime: Runtime,
+) -> None:
+  """Does nothing: there is nothing to train."""
+  del config, rows, group, key, runtime
+
+
+def make_generate(
+  config: ml_collections.ConfigDict, rows: np.ndarray, count: int, fitted: None
+) -> Callable[[jax.Array], np.ndarray]:
+  """Makes `key -> repeated rows, int32 [count, T]`; `config.seed` decides, not the key."""
+  del fitted
+  return lambda key: random_rows(rows, count, config.seed)
 
 
 def random_rows(rows: np.ndarray, count: int, seed: int) -> np.ndarray:

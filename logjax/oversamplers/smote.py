@@ -1,10 +1,11 @@
-"""Chawla et al.'s SMOTE: new rows between an abnormal row and its nearest ones (JAIR 16, 2002).
+"""Chawla et al.'s SMOTE between the codes of an autoencoder (JAIR 16, 2002).
 
-Both variants work on the distinct rows, each once: equal rows would be each other's nearest, and
-nothing new would lie between them. So rare rows are drawn from as often as frequent ones. n
-distinct rows, T tokens a row, V of their tokens, C units of a code.
+It works on the distinct rows, each once: equal rows would be each other's nearest, and nothing new
+would lie between them. So rare rows are drawn from as often as frequent ones. n distinct rows, T
+tokens a row, V of their tokens, C units of a code.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,8 +13,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from imblearn.over_sampling import SMOTE
-from sklearn.neighbors import NearestNeighbors
 
+from logjax.errors import LogjaxError
 from logjax.examples.text import PAD
 from logjax.models.autoencoder import (
   Autoencoder,
@@ -30,6 +31,11 @@ from logjax.training.runtime import Runtime
 _ROWS_PER_EPOCH = 1_024
 # Each of them is compared with each: 2 s on one core at 40 tokens a row.
 _MOST_ROWS = 5_000
+
+EMPTY_ADVICE = (
+  "SMOTE's autoencoder learned nothing; raise detector.autoencoder.epochs or lower "
+  'detector.autoencoder.learning_rate, in a new workdir'
+)
 
 
 class Codes(NamedTuple):
@@ -65,6 +71,59 @@ def distinct_rows(rows: np.ndarray, seed: int) -> np.ndarray:
   return distinct[np.sort(chosen)]
 
 
+def fit(
+  config: ml_collections.ConfigDict,
+  rows: np.ndarray,
+  group: np.ndarray,
+  *,
+  key: jax.Array,
+  runtime: Runtime,
+) -> Codes:
+  """Trains the autoencoder on the distinct ones of rows [N, T].
+
+  Args:
+    config: of the run, resolved.
+    rows: abnormal rows [N, T].
+    group: not used.
+    key: consumed.
+    runtime: devices, progress, checkpoints.
+
+  Raises:
+    LogjaxError: when no row has a token.
+  """
+  del group
+  return fit_codes(config, points_of(rows, config.seed), key=key, runtime=runtime)
+
+
+def make_generate(
+  config: ml_collections.ConfigDict, rows: np.ndarray, count: int, fitted: Codes
+) -> Callable[[jax.Array], np.ndarray]:
+  """Makes `key -> rows between the codes, int32 [count, T]`."""
+  neighbours, length = config.oversampler.neighbours, rows.shape[1]
+
+  def generate(key: jax.Array) -> np.ndarray:
+    return smote_rows(fitted, count, length=length, neighbours=neighbours, seed=seed_of(key))
+
+  return generate
+
+
+def points_of(rows: np.ndarray, seed: int) -> np.ndarray:
+  """Returns the distinct rows that SMOTE and SMOTE-N draw from.
+
+  Raises:
+    LogjaxError: when no row has a token.
+  """
+  points = distinct_rows(rows, seed)
+  if not len(points):
+    raise LogjaxError('the oversampler has no abnormal row with a token to learn from')
+  return points
+
+
+def seed_of(key: jax.Array) -> int:
+  """Returns a seed for libraries that draw with NumPy's older generator."""
+  return int(jax.random.bits(key))
+
+
 def fit_codes(
   config: ml_collections.ConfigDict,
   rows: np.ndarray,
@@ -75,24 +134,24 @@ def fit_codes(
   """Trains an autoencoder that names the token at every position; its code is the second layer.
 
   It has the layers, the learning rate and the epochs of `config.detector.autoencoder`, but neither
-  dropout nor L1: it shall reproduce the rows, not generalise.
+  dropout nor L1: it should reproduce the rows, not generalise.
 
   Args:
     config: of the run, resolved.
     rows: distinct rows [n, T], each with a token.
     key: consumed.
-    runtime: of the run.
+    runtime: devices, progress, checkpoints.
   """
   settings = config.detector.autoencoder.copy_and_resolve_references()
-  settings.update(loss='tokens', scale='unit', dropout=0.0, dropout_means='drop', l1=0.0)
-  settings.update(l1_on='activity', monitor='loss')
+  settings.update(loss='tokens', dropout=0.0, dropout_means='drop', l1=0.0, l1_on='activity')
   settings.update(rows_per_epoch=_ROWS_PER_EPOCH, least_rows_per_epoch=_ROWS_PER_EPOCH)
   sets = make_sets(rows, [np.arange(len(rows))])
   local, vocabulary = sets.rows[0], sets.tokens.shape[1]
   trained = fit_autoencoder(
     settings,
     local,
-    local,
+    np.arange(len(local)),
+    np.arange(len(local)),
     vocabulary=vocabulary,
     key=key,
     runtime=runtime,
@@ -101,7 +160,7 @@ def fit_codes(
   model = make_autoencoder(settings, sets.length, vocabulary)
 
   def encode(params: Any, row: jax.Array) -> jax.Array:
-    return model.apply({'params': params}, scaled(row, vocabulary, settings.scale))[1]
+    return model.apply({'params': params}, scaled(row, vocabulary))[1]
 
   points = make_apply(encode)(trained.params, local)
   codes = Codes(model, trained.params, sets.tokens, points, sets.length)
@@ -148,33 +207,6 @@ def _decode(codes: Codes, points: np.ndarray, length: int) -> np.ndarray:
 
   local = make_apply(tokens_of)(codes.params, points)
   return until_padding(to_vocabulary(codes.tokens, local[None], length))
-
-
-def smoten_rows(rows: np.ndarray, count: int, *, neighbours: int, seed: int) -> np.ndarray:
-  """Draws rows by SMOTE-N: at each position the token that most of a row and its nearest have.
-
-  imbalanced-learn's SMOTEN measures how far tokens are apart by the labels they come with, which
-  within one class are all the same: to it no two rows differ. Here it is the number of positions
-  that differ. Of equally frequent tokens the row's own, or its nearest neighbour's, is taken, and
-  not the one with the smallest id, which is padding. A row has one such vote, so there are at most
-  as many distinct results as distinct rows.
-
-  Args:
-    rows: distinct rows [n, T], each with a token.
-    count: rows to make.
-    neighbours: nearest rows that vote, beside the row; fewer where there are fewer.
-    seed: of the draws.
-
-  Returns:
-    int32 [count, T].
-  """
-  voters = NearestNeighbors(n_neighbors=min(neighbours + 1, len(rows)), metric='hamming')
-  # First the row itself: no other is at distance 0.
-  near = rows[voters.fit(rows).kneighbors(rows, return_distance=False)]  # [n, voters, T]
-  votes = sum((near == near[:, i : i + 1]).astype(np.int32) for i in range(near.shape[1]))
-  winner = votes.argmax(axis=1)[:, None]
-  voted = until_padding(np.take_along_axis(near, winner, axis=1)[:, 0])
-  return voted[np.random.default_rng(seed).integers(len(voted), size=count)]
 
 
 def until_padding(rows: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from logjax.examples.splits import LEAKS
+from logjax.examples.protocol import LEAKS
 from logjax.reports import comparison_plots
 from logjax.reports.pages import template
 from logjax.reports.wording import CHANCE, Rival, leaf, number, of_control, percent, strongest

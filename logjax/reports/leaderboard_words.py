@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from logjax.evaluation.intervals import FEWEST_TEXTS, standing
-from logjax.examples.splits import LEAKS
+from logjax.examples.protocol import LEAKS
 from logjax.reports.wording import RIVALS, count, duration, leaf, listed, number
 
 # The oversamplers that every other one is compared with, and how they are called.

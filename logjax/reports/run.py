@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from logjax.errors import LogjaxError
-from logjax.examples.splits import LEAKS
+from logjax.examples.protocol import LEAKS
 from logjax.files import read_json
 from logjax.reports import plots
 from logjax.reports.pages import template

@@ -12,18 +12,17 @@ from typing import NamedTuple
 
 import ml_collections
 
+from logjax import detectors
 from logjax.errors import LogjaxError
-from logjax.examples.splits import leaks_of
 from logjax.files import write_json
+from logjax.oversamplers.table import TABLE
 from logjax.reports.leaderboard import write_leaderboard
 from logjax.reports.leaderboard_words import markdown
-from logjax.settings import CHOICES, flatten
+from logjax.settings import flatten
 from logjax.studies.leaderboard import Cell, make_leaderboard
 from logjax.studies.subrun import Part, about_parts, claimed, do_part
 from logjax.training.progress import Progress
 from logjax.training.stopping import Stopping
-
-DETECTORS = ('autoencoder_gru', 'gru')
 
 
 class Key(NamedTuple):
@@ -49,9 +48,9 @@ def keys(compare: ml_collections.ConfigDict) -> list[Key]:
     LogjaxError: for a name that nothing has, or fewer than one of anything.
   """
   known = {
-    'oversamplers': CHOICES['oversampler.name'],
-    'detectors': DETECTORS,
-    'rival_detectors': DETECTORS,
+    'oversamplers': tuple(TABLE),
+    'detectors': detectors.names(),
+    'plain_detectors': detectors.names(),
     'protocols': ('honest', 'paper'),
   }
   chosen = {field: _names(compare, field, names) for field, names in known.items()}
@@ -64,7 +63,7 @@ def keys(compare: ml_collections.ConfigDict) -> list[Key]:
     if not compare[field]:
       raise LogjaxError(f'--config.compare.{field} is empty: there is nothing to compare')
   methods = [*itertools.product(chosen['oversamplers'], chosen['detectors'])]
-  methods += [('none', name) for name in chosen['rival_detectors']]
+  methods += [('none', name) for name in chosen['plain_detectors']]
   numbers = (0, *compare.abnormal_train)
   outer = itertools.product(chosen['protocols'], dict.fromkeys(numbers), compare.seeds)
   return [Key(*key, *method) for key, method in dict.fromkeys(itertools.product(outer, methods))]
@@ -105,11 +104,6 @@ def run(
       '--mode=compare sets split.abnormal_train itself, from config.compare.abnormal_train, and '
       'permutes no labels: leave both out'
     )
-  if config.detector.features == 'none':
-    raise LogjaxError(
-      '--mode=compare: detector.features=none is the detector gru of config.compare.detectors: '
-      'leave it out'
-    )
   parts = {}
   with claimed(config, workdir), Progress().track('comparison', len(wanted)) as advance:
     for key in wanted:
@@ -137,11 +131,7 @@ def _config_of(config: ml_collections.ConfigDict, key: Key) -> ml_collections.Co
   cell.split.abnormal_train = key.abnormal_train
   cell.oversampler.name = key.oversampler
   cell.detector.repetitions = config.compare.repetitions
-  if key.detector == 'gru':
-    cell.detector.features = 'none'
-    # There is no autoencoder that a label could pick.
-    leaks = leaks_of(cell.protocol, cell.leaks, cell.split.by) - {'label_routed_encoder'}
-    cell.leaks, cell.split.by = ','.join(sorted(leaks)) or 'none', 'auto'
+  cell.detector.name = key.detector
   return cell
 
 
@@ -157,7 +147,7 @@ def _cell(key: Key, part: Part) -> Cell:
     abnormal=scores.abnormal,
     scores=scores.scores,
     thresholds=scores.thresholds,
-    rivals=scores.rivals,
+    rivals=scores.baselines,
     group=scores.group,
     leaks=tuple(part.results['leaks']),
     trained_abnormal=train['abnormal'] - train['synthetic'],

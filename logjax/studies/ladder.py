@@ -18,9 +18,9 @@ import ml_collections
 
 from logjax.errors import LogjaxError
 from logjax.evaluation.intervals import chance_intervals, interval_of
-from logjax.evaluation.metrics import THRESHOLD, evaluate_scores
+from logjax.evaluation.metrics import evaluate_scores
 from logjax.evaluation.scores import TestScores
-from logjax.examples.splits import LEAKS
+from logjax.examples.protocol import LEAKS
 from logjax.files import write_json
 from logjax.reports.ladder import markdown, write_ladder
 from logjax.settings import resolve
@@ -148,8 +148,10 @@ def _unseen(part: Part, control: Part, draws: int) -> dict[str, Any]:
     'test': {'synthetic_rows': 0, **test},
     'test_real': test,
     'baselines': {
-      name: evaluate_scores(part.scores.abnormal[rows], scores[rows], THRESHOLD)
-      for name, scores in part.scores.rivals.items()
+      name: evaluate_scores(
+        part.scores.abnormal[rows], scores[rows], part.scores.baseline_thresholds[name]
+      )
+      for name, scores in part.scores.baselines.items()
     },
     'permuted': _control(control.scores.of(~control.scores.seen), draws),
     'seen_text_share': 0.0,

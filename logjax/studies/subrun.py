@@ -39,7 +39,7 @@ def claimed(config: ml_collections.ConfigDict, workdir: Path) -> Iterator[None]:
   Raises:
     LogjaxError: when the workdir belongs to another config, or to another process.
   """
-  resolved, _ = resolve(config)
+  resolved = resolve(config)
   with contextlib.closing(Lock(workdir)):
     claim_workdir(resolved, workdir)
     try:
@@ -71,9 +71,9 @@ def do_part(
     LogjaxError: as a run does, with the name of the part in front.
   """
   try:
-    resolved, leaks = resolve(config)
+    resolved = resolve(config)
     shared = workdir.parent / 'shared'
-    run = open_run(resolved, leaks, workdir, cache, quiet=True, shared=shared, stopping=stopping)
+    run = open_run(resolved, workdir, cache, quiet=True, shared=shared, stopping=stopping)
     results, scores = workdir / 'results.json', workdir / 'scores.npz'
     if not all(path.exists() for path in (results, scores, workdir / 'report.html')):
       experiment.train(run, command, keep_scores=True)

@@ -53,7 +53,7 @@ class Reached(NamedTuple):
     self, state: TrainState, now: Trained, settings: ml_collections.ConfigDict
   ) -> 'Reached':
     """Returns how far it has come after one more epoch."""
-    better = self.best is None or _better(now.metrics, self.best.metrics, settings.monitor)
+    better = self.best is None or now.metrics['valid_loss'] < self.best.metrics['valid_loss']
     since = 0 if better else self.since + 1
     finished = since >= settings.patience or self.epochs + 1 == settings.epochs
     # The first epoch is the best so far, whatever the patience.
@@ -132,7 +132,7 @@ def fit(
     take: from indices [S, B] to the examples of an epoch, a tree of arrays [S, B, ...].
     rows: number of examples.
     validate: `params -> {'loss', 'accuracy'}` on the validation rows.
-    settings: with batch, epochs, rows_per_epoch, least_rows_per_epoch, patience, monitor,
+    settings: with batch, epochs, rows_per_epoch, least_rows_per_epoch, patience,
       restore_best.
     key: consumed.
     runtime: of the run; `epoch_step` runs on its devices.
@@ -242,9 +242,3 @@ def _batch(
   """What a step of an epoch was given: its examples [B, ...], their weights [B] and keys [B]."""
   examples = jax.tree.map(lambda x: x[0], take(index[step : step + 1]))
   return {'examples': examples, 'weights': weights[step], 'keys': keys[step]}
-
-
-def _better(new: dict[str, float], old: dict[str, float], monitor: str) -> bool:
-  if monitor == 'accuracy':
-    return new['valid_accuracy'] > old['valid_accuracy']
-  return new['valid_loss'] < old['valid_loss']

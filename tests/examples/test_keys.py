@@ -1,13 +1,12 @@
 """Drain: from token texts to templates."""
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logjax.examples.keys import WILDCARD, fit_templates, with_templates
-from logjax.examples.text import fit_vocabulary, read_texts
+from logjax.examples.keys import WILDCARD, fit_templates
+from logjax.examples.text import Masks, read_texts
 
 BLOCKS = ['receive block from <ip> ok', 'receive block from host ok', 'send block to <ip> now']
 
@@ -117,49 +116,13 @@ def test_at_similarity_one_every_text_is_its_own_template(texts):
 MESSAGES = ['job a went on fine', 'job b went on fine', 'job c went on fine', 'halt 7', 'halt 8']
 
 
-def test_templates_replace_the_texts_and_leave_groups_alone():
-  # The first two tokens tell groups apart, so what differs comes later.
-  texts = read_texts(pl.Series([f'the old {message}' for message in MESSAGES]), numbers='keep')
-  parsed = with_templates(texts, np.arange(5))
-  assert parsed.texts.to_list() == ['the old job <*> went on fine'] * 3 + ['the old halt <*>'] * 2
-  assert np.array_equal(parsed.group, texts.group)
-  assert np.array_equal(parsed.index, texts.index)
-  assert parsed.masked.equals(texts.masked)
-  vocabulary = fit_vocabulary(parsed, np.arange(5), max_vocabulary=99, kept_numbers=0)
-  rows = vocabulary.encode(parsed.texts, 6)
-  assert vocabulary.decode(rows).to_list()[3] == 'the old halt <*>'
-
-
-# The middle one is equally near to either, and joins the one that came first.
-CHAIN = ['a b c d e f', 'a b c d x y', 'a b p q x y']
-
-
-def chain_templates(unseen=(), rows=(0, 1, 2), chain=CHAIN):
-  texts = read_texts(pl.Series([*unseen, *chain]))
-  parsed = with_templates(texts, len(unseen) + np.asarray(rows))
-  return parsed.texts.gather(parsed.index[-3:]).to_list()
-
-
-def test_lines_that_may_not_be_seen_change_no_template():
-  alone = ['a b c d <*> <*>', 'a b c d <*> <*>', 'a b p q x y']
-  assert chain_templates() == alone
-  assert chain_templates(['x', 'a b c d q q']) == alone
-  # Not even by being equal to seen ones, in an order that would lead to other templates.
-  assert chain_templates(CHAIN[::-1]) == alone
-  assert chain_templates(chain=CHAIN[::-1]) != alone[::-1]
-
-
-def test_templates_do_not_depend_on_the_order_in_which_rows_are_named():
-  assert chain_templates(rows=(2, 0, 1)) == chain_templates()
-
-
 def test_real_lines_have_far_fewer_templates_than_texts(shared_data):
   path = shared_data / 'bgl' / 'BGL_100k.log'
   if not path.exists():
     pytest.skip(f'{path} does not exist')
   lines = pl.Series(path.read_text(errors='replace').splitlines()[:20_000])
   texts = read_texts(
-    lines.str.splitn(' ', 10).struct.field('field_9').fill_null(''), numbers='keep'
+    lines.str.splitn(' ', 10).struct.field('field_9').fill_null(''), Masks(numbers='keep')
   )
   drain = fit_templates(texts.texts)
   parsed = drain.apply(texts.texts)

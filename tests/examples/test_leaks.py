@@ -14,15 +14,48 @@ import pytest
 from compiling import compiled_fast
 
 from logjax import experiment
-from logjax.detectors.autoencoder_gru import Detector, restore_detector, score_rows
-from logjax.examples.splits import LEAKS
-from logjax.oversamplers.saved import restore_generators
-from logjax.results import Rows
+from logjax.detectors import autoencoder_gru
+from logjax.detectors.autoencoder_gru import Detector
+from logjax.examples.protocol import LEAKS
+from logjax.examples.types import Data
+from logjax.oversamplers import gan
+from logjax.oversamplers.oversample import Oversampled
 from logjax.stages import Run, finished
 
 pytest_plugins = ['tiny_runs']
 
 NOVEL = 'quokka wombat'
+
+
+class Rows(NamedTuple):
+  """The rows of a run, before and after generation."""
+
+  encoded: experiment.Encoded
+  oversampled: Oversampled
+  data: Data
+
+  @property
+  def examples(self):
+    return self.data.examples
+
+  @property
+  def split(self):
+    return self.data.split
+
+  @property
+  def inputs(self) -> np.ndarray:
+    return self.examples.distinct.tokens[self.examples.index]
+
+  @property
+  def words(self) -> tuple[str, ...]:
+    return self.data.encoder.vocabulary.tokens
+
+
+def rows_of(run: Run) -> Rows:
+  """Reads the log and oversamples, or restores what an earlier call left."""
+  encoded = experiment.encode(run, experiment.read(run))
+  oversampled = experiment.oversample(run, encoded)
+  return Rows(encoded, oversampled, experiment.add_generated(run, encoded, oversampled))
 
 
 class Fitted(NamedTuple):
@@ -35,18 +68,19 @@ class Fitted(NamedTuple):
   @property
   def parts(self) -> dict[str, Any]:
     """The fitted arrays by what they belong to."""
-    vocabulary = self.rows.prepared.vocabulary.tokens
-    parts = {'vocabulary': [np.array(vocabulary)], 'generated': self.rows.oversampled.rows}
+    made = self.rows.oversampled
+    generated = made.distinct[made.index]
+    parts = {'vocabulary': [np.array(self.rows.words)], 'generated': generated}
     if self.run.config.oversampler.name == 'seqgan':
       folder = self.run.workdir / 'oversampler'
-      parts['generators'] = restore_generators(folder, self.run.config.seqgan)[0]._asdict()
+      parts['generators'] = gan.restore(self.run.config, folder)._asdict()
     detector = self.detector
     return parts | {
       'autoencoders': detector.autoencoders,
       'features': (detector.mean, detector.scale),
       'classifiers': detector.classifiers,
       'thresholds': detector.thresholds,
-      'training': detector.fitted,
+      'training': detector.history,
     }
 
   def scores(self, *, flipped: bool = False) -> np.ndarray:
@@ -54,15 +88,12 @@ class Fitted(NamedTuple):
     examples = self.rows.examples
     if flipped:
       examples = examples._replace(abnormal=~examples.abnormal)
-    return score_rows(
+    return autoencoder_gru.score(
       self.run.config,
-      self.run.leaks,
       self.detector,
       examples,
       self.rows.split.test,
-      len(self.rows.prepared.vocabulary),
       key=self.run.keys['detector'],
-      runtime=self.run.runtime,
     )
 
 
@@ -87,15 +118,7 @@ def fit(runs, tmp_path_factory):
       with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, 'write_report', lambda workdir: None)
         runs.train(workdir, choice, **fields)
-    rows = experiment.make_rows(run, *experiment.read(run))
-    detector = restore_detector(
-      run.config,
-      workdir / 'detector',
-      finished(run, 'detector'),
-      run.config.text.length,
-      len(rows.prepared.vocabulary),
-    )
-    return Fitted(run, rows, detector)
+    return Fitted(run, rows_of(run), autoencoder_gru.restore(run.config, workdir / 'detector'))
 
   return fit
 
@@ -121,7 +144,7 @@ def test_in_the_honest_protocol_nothing_that_is_fitted_sees_the_test_rows(runs, 
   test = after.rows.split.test
   assert before.rows.split.test.tolist() == test.tolist()
   assert (before.rows.examples.abnormal[test] != after.rows.examples.abnormal[test]).all()
-  assert (before.rows.examples.inputs[test] != after.rows.examples.inputs[test]).any()
+  assert (before.rows.inputs[test] != after.rows.inputs[test]).any()
   assert differing(before, after) == set()
   assert set(before.parts) >= {'vocabulary', 'generators', 'autoencoders', 'classifiers'}
 
@@ -131,7 +154,7 @@ def test_in_the_paper_protocol_everything_that_is_fitted_sees_them(runs, fit, ch
   after = fit('bgl,paper', data__path=str(changed_log))
   # The paper's threshold is one half, whatever the rows.
   assert differing(before, after) == set(before.parts) - {'thresholds'}
-  assert set(NOVEL.split()) <= set(after.rows.prepared.vocabulary.tokens)
+  assert set(NOVEL.split()) <= set(after.rows.words)
 
 
 def test_in_the_honest_protocol_a_label_never_decides_how_its_row_is_scored(runs, fit):
@@ -161,17 +184,18 @@ def with_leak(runs, fit, changed_log, tmp_path_factory):
     if detector:
       return fit(**fields)
     run = runs.open(tmp_path_factory.mktemp('rows') / 'workdir', **fields)
-    return experiment.make_rows(run, *experiment.read(run))
+    return rows_of(run)
 
   return with_leak
 
 
 def same_before_generation(rows: Rows, base: Rows) -> bool:
   """Whether vocabulary, encoded rows and their sides are the same."""
-  ours, theirs = rows.prepared, base.prepared
+  ours, theirs = rows.encoded, base.encoded
   return (
-    ours.vocabulary == theirs.vocabulary
-    and np.array_equal(ours.examples.inputs, theirs.examples.inputs)
+    ours.encoder == theirs.encoder
+    and np.array_equal(ours.examples.distinct.tokens, theirs.examples.distinct.tokens)
+    and np.array_equal(ours.examples.index, theirs.examples.index)
     and all(map(np.array_equal, ours.split, theirs.split))
   )
 
@@ -180,8 +204,8 @@ def test_synthetic_in_test_puts_generated_rows_on_every_side(with_leak, without)
   rows, base = with_leak('synthetic_in_test'), without.rows
   assert same_before_generation(rows, base)
   for side, ours, theirs in zip(rows.split._fields, rows.split, base.split, strict=True):
-    assert (rows.examples.origin[ours] < 0).any(), side
-    assert (base.examples.origin[theirs] < 0).any() == (side == 'train')
+    assert rows.examples.generated[ours].any(), side
+    assert base.examples.generated[theirs].any() == (side == 'train')
   # They balance the whole corpus, and without the leak the training rows.
   assert rows.examples.abnormal.mean() == 0.5
   assert base.examples.abnormal[base.split.train].mean() == 0.5
@@ -192,20 +216,21 @@ def test_oversampler_sees_test_generates_from_test_rows(with_leak, without):
   assert same_before_generation(rows, base)
 
   def made_of_test_rows(rows: Rows) -> bool:
-    examples = rows.prepared.examples
+    examples = rows.encoded.examples
+    inputs = examples.distinct.tokens[examples.index]
     here, there = (
-      set(map(bytes, examples.inputs[side[examples.abnormal[side]]]))
-      for side in (rows.split.test, base.prepared.split.train)
+      set(map(bytes, inputs[side[examples.abnormal[side]]]))
+      for side in (rows.encoded.split.test, base.encoded.split.train)
     )
-    return any(row in here - there for row in map(bytes, rows.oversampled.rows))
+    return any(row in here - there for row in map(bytes, rows.oversampled.distinct))
 
   assert made_of_test_rows(rows) and not made_of_test_rows(base)
 
 
 def test_vocabulary_from_all_knows_the_words_of_test_rows(with_leak, without):
   rows, base = with_leak('vocabulary_from_all'), without.rows
-  assert all(map(np.array_equal, rows.prepared.split, base.prepared.split))
-  ours, theirs = (set(r.prepared.vocabulary.tokens) for r in (rows, base))
+  assert all(map(np.array_equal, rows.encoded.split, base.encoded.split))
+  ours, theirs = (set(r.words) for r in (rows, base))
   assert theirs < ours and set(NOVEL.split()) <= ours - theirs
 
 
@@ -213,11 +238,12 @@ def test_random_split_trains_on_lines_from_after_the_first_test_line(with_leak, 
   rows, base = with_leak('random_split,duplicates_across_split'), without.rows
 
   def times(rows: Rows, side: str) -> np.ndarray:
-    return rows.corpus.logs.frame['time'].to_numpy()[getattr(rows.prepared.split, side)]
+    frame = rows.encoded.corpus.logs.frame
+    return frame['time'].to_numpy()[getattr(rows.encoded.split, side)]
 
   assert times(base, 'train').max() <= times(base, 'test').min()
   assert times(rows, 'train').max() > times(rows, 'test').min()
-  assert [len(side) for side in rows.prepared.split] == [len(s) for s in base.prepared.split]
+  assert [len(s) for s in rows.encoded.split] == [len(s) for s in base.encoded.split]
 
 
 def test_label_routed_encoder_trains_on_all_rows_and_scores_by_the_label(runs, with_leak, without):
@@ -238,11 +264,12 @@ def test_noise_on_test_changes_the_scores_and_no_autoencoder(runs, with_leak, wi
   assert not changed & {'vocabulary', 'generated', 'autoencoders', 'features'}
   scores = {}
   with compiled_fast():
-    for leaks in (frozenset(), frozenset({'noise_on_test'})):
-      same = noisy._replace(run=noisy.run._replace(leaks=leaks))
-      scores[bool(leaks)] = same.scores()
+    for leaks in ('none', 'noise_on_test'):
+      config = noisy.run.config.copy_and_resolve_references()
+      config.leaks = leaks
+      scores[leaks != 'none'] = noisy._replace(run=noisy.run._replace(config=config)).scores()
   assert (scores[True] != scores[False]).mean() > 0.9
-  inputs = noisy.rows.examples.inputs[noisy.rows.split.test]
+  inputs = noisy.rows.inputs[noisy.rows.split.test]
   _, first, index = np.unique(inputs, axis=0, return_index=True, return_inverse=True)
   representative = first[index.reshape(-1)]
   # Without noise equal rows have equal scores, and with it each row has noise of its own.
@@ -252,13 +279,13 @@ def test_noise_on_test_changes_the_scores_and_no_autoencoder(runs, with_leak, wi
 
 def test_duplicates_across_split_has_equal_texts_on_both_sides_of_a_random_split(with_leak):
   def on_both_sides(rows: Rows) -> int:
-    group = rows.prepared.examples.group
-    return len(np.intersect1d(group[rows.prepared.split.train], group[rows.prepared.split.test]))
+    group, split = rows.encoded.examples.group, rows.encoded.split
+    return len(np.intersect1d(group[split.train], group[split.test]))
 
   assert on_both_sides(with_leak('random_split,duplicates_across_split')) > 0
   alone = with_leak('random_split')
   assert on_both_sides(alone) == 0
-  assert alone.prepared.ordered_by == 'text'
+  assert alone.encoded.by == 'text'
 
 
 def test_duplicates_across_split_changes_no_array_of_a_split_by_time(with_leak, without):
@@ -269,7 +296,7 @@ def test_duplicates_across_split_changes_no_array_of_a_split_by_time(with_leak, 
 
 def test_without_duplicates_generated_rows_are_on_the_side_of_their_text(with_leak):
   rows = with_leak('random_split,synthetic_in_test,oversampler_sees_test')
-  group, generated = rows.examples.group, rows.examples.origin < 0
+  group, generated = rows.examples.group, rows.examples.generated
   assert all(generated[side].any() for side in rows.split)
   sides = [set(group[side].tolist()) for side in rows.split]
   assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
@@ -278,3 +305,23 @@ def test_without_duplicates_generated_rows_are_on_the_side_of_their_text(with_le
 def test_every_leak_has_its_test_here():
   named = {name for name in globals() if name.startswith('test_')}
   assert all(any(name.startswith(f'test_{leak}_') for name in named) for leak in LEAKS)
+
+
+@pytest.mark.parametrize('by', ['time', 'random', 'text'])
+def test_honest_repetitions_validate_on_the_same_rows(runs, tmp_path, by):
+  """Rows drawn again would validate on rows that the autoencoders learned from."""
+  run = runs.open(tmp_path / 'workdir', split__by=by, detector__repetitions=3)
+  encoded = experiment.encode(run, experiment.read(run))
+  repetitions = autoencoder_gru.repetition_splits(run.config, run.protocol, encoded.split)
+  assert len(repetitions) == 3
+  for split in repetitions:
+    assert all(map(np.array_equal, split, encoded.split))
+
+
+def test_the_papers_repetitions_draw_training_and_validation_rows_again(runs, tmp_path):
+  run = runs.open(tmp_path / 'workdir', 'bgl,paper', detector__repetitions=3)
+  encoded = experiment.encode(run, experiment.read(run))
+  repetitions = autoencoder_gru.repetition_splits(run.config, run.protocol, encoded.split)
+  trains = {split.train.tobytes() for split in repetitions}
+  assert len(trains) == 3
+  assert all(np.array_equal(split.test, encoded.split.test) for split in repetitions)

@@ -1,4 +1,4 @@
-"""Protocols: who may see what."""
+"""Splits: which rows train, validate and test."""
 
 import numpy as np
 import pytest
@@ -7,17 +7,7 @@ from hypothesis import strategies as st
 
 from logjax.errors import LogjaxError
 from logjax.examples import splits
-from logjax.examples.splits import LEAKS, PROTOCOLS, Split, leaks_of
-
-SEVEN = {
-  'synthetic_in_test',
-  'oversampler_sees_test',
-  'label_routed_encoder',
-  'vocabulary_from_all',
-  'noise_on_test',
-  'duplicates_across_split',
-  'random_split',
-}
+from logjax.examples.types import Split
 
 
 def error(call, *args, **options):
@@ -26,54 +16,6 @@ def error(call, *args, **options):
   message = str(raised.value)
   assert '\n' not in message
   return message
-
-
-def test_the_paper_has_all_seven_leaks_and_the_honest_protocol_none():
-  assert set(LEAKS) == SEVEN
-  assert all(LEAKS.values())
-  assert PROTOCOLS == {'honest': frozenset(), 'paper': SEVEN}
-
-
-@pytest.mark.parametrize(
-  ('protocol', 'leaks', 'split_by', 'expected'),
-  [
-    ('honest', '', 'auto', set()),
-    ('honest', '', 'time', set()),
-    ('honest', '', 'random', {'random_split', 'duplicates_across_split'}),
-    ('honest', '', 'text', {'random_split'}),
-    ('paper', '', 'auto', SEVEN),
-    ('paper', '', 'random', SEVEN),
-    ('paper', '', 'time', SEVEN - {'random_split'}),
-    ('paper', '', 'text', SEVEN - {'duplicates_across_split'}),
-    ('paper', 'none', 'auto', set()),
-    ('paper', 'none', 'random', {'random_split', 'duplicates_across_split'}),
-    ('paper', ' noise_on_test , random_split ', 'auto', {'noise_on_test', 'random_split'}),
-    ('honest', 'noise_on_test,random_split', 'time', {'noise_on_test'}),
-    ('honest', 'noise_on_test', 'text', {'noise_on_test', 'random_split'}),
-    ('honest', ','.join(sorted(SEVEN)), 'auto', SEVEN),
-  ],
-)
-def test_leaks_are_the_protocols_or_the_named_ones_and_split_by_decides_its_own(
-  protocol, leaks, split_by, expected
-):
-  assert leaks_of(protocol, leaks, split_by) == expected
-
-
-@pytest.mark.parametrize(
-  ('arguments', 'expected'),
-  [
-    (('fair', '', 'auto'), "unknown protocol 'fair': --config.protocol is one of honest, paper"),
-    (('paper', '', 'line'), "unknown split.by 'line': it is one of auto, time, random, text"),
-    (
-      ('paper', 'noise', 'auto'),
-      f"unknown leak 'noise': --config.leaks takes {', '.join(LEAKS)}",
-    ),
-    (('honest', 'none,noise_on_test', 'auto'), "unknown leak 'none': "),
-    (('honest', ',', 'auto'), "unknown leak '': "),
-  ],
-)
-def test_an_unknown_name_is_answered_with_the_known_ones(arguments, expected):
-  assert error(leaks_of, *arguments).startswith(expected)
 
 
 def test_rows_are_in_order_of_time_and_equal_times_in_order_of_the_file():
@@ -244,14 +186,35 @@ def test_a_text_with_rows_of_both_classes_is_on_one_side():
 @given(st.integers(1, 40), st.integers(0, 3))
 def test_few_abnormal_rows_are_kept_in_train_and_valid_and_all_others_stay(most, seed):
   abnormal = labels(*range(0, 100, 3))
-  split = splits.keep_abnormal(SPLIT, abnormal, most, seed)
+  split = splits.limit_abnormal(SPLIT, abnormal, most, seed)
   for before, after in zip(SPLIT[:2], split[:2], strict=True):
     assert abnormal[after].sum() == min(most, abnormal[before].sum())
     assert after[~abnormal[after]].tolist() == before[~abnormal[before]].tolist()
   assert split.test is SPLIT.test
-  larger = splits.keep_abnormal(SPLIT, abnormal, most + 1, seed)
+  larger = splits.limit_abnormal(SPLIT, abnormal, most + 1, seed)
   assert all(set(a.tolist()) <= set(b.tolist()) for a, b in zip(split, larger, strict=True))
 
 
 def test_without_a_limit_every_abnormal_row_stays():
-  assert splits.keep_abnormal(SPLIT, labels(1, 2), 0, 0) is SPLIT
+  assert splits.limit_abnormal(SPLIT, labels(1, 2), 0, 0) is SPLIT
+
+
+@pytest.mark.parametrize(
+  ('needs', 'fine'), [('labels', False), ('normal', True), ('nothing', True)]
+)
+def test_a_detector_that_needs_no_abnormal_rows_trains_without_them(needs, fine):
+  abnormal = labels(95)
+  if fine:
+    splits.check(SPLIT, abnormal, by='time', needs=needs)
+  else:
+    assert 'no abnormal row to train on' in error(
+      splits.check, SPLIT, abnormal, by='time', needs=needs
+    )
+
+
+def test_permuted_labels_are_the_same_labels_on_other_rows():
+  abnormal = labels(*range(30))
+  permuted = splits.permute_labels(abnormal, 0)
+  assert permuted.sum() == abnormal.sum() and (permuted != abnormal).any()
+  np.testing.assert_array_equal(permuted, splits.permute_labels(abnormal, 0))
+  assert (permuted != splits.permute_labels(abnormal, 1)).any()

@@ -12,6 +12,7 @@ from logjax.examples.text import (
   PAD,
   SPECIAL_TOKENS,
   UNKNOWN,
+  Masks,
   Vocabulary,
   cut_share,
   fit_vocabulary,
@@ -24,7 +25,7 @@ UUID = '123e4567-e89b-12d3-a456-426614174000'
 
 
 def tokens(message, **options):
-  texts = read_texts(pl.Series([message]), **options)
+  texts = read_texts(pl.Series([message]), Masks(**options))
   return texts.texts[0]
 
 
@@ -33,7 +34,7 @@ def masked(texts):
 
 
 def fit(messages, rows=None, *, max_vocabulary=100, kept_numbers=0, **options):
-  texts = read_texts(pl.Series(messages), **options)
+  texts = read_texts(pl.Series(messages), Masks(**options))
   rows = np.arange(len(messages)) if rows is None else np.asarray(rows, np.int64)
   return fit_vocabulary(texts, rows, max_vocabulary=max_vocabulary, kept_numbers=kept_numbers)
 
@@ -99,11 +100,6 @@ def test_identifiers_are_masked_kept_or_dropped(identifiers, expected):
   assert tokens('on r23 up', identifiers=identifiers) == expected
 
 
-def test_signs_are_tokens_only_where_asked_for():
-  assert tokens('a[7]: b, /c!') == 'a <num> b <path>'
-  assert tokens('a[7]: b, /c!', tokens='punctuation') == 'a [ <num> ] : b , <path> !'
-
-
 def test_lower_case_is_a_choice_and_masks_do_not_depend_on_it():
   message = 'Peer ::FFFF:1.2.3.4 AT 0XFF'
   assert tokens(message) == 'peer <ip> at <hex>'
@@ -119,7 +115,6 @@ def test_a_message_without_a_word_has_an_empty_text(message):
 
 def test_a_message_cannot_smuggle_in_special_tokens():
   assert tokens('<pad> <unk> </num>') == 'pad unk num'
-  assert tokens('<pad> x', tokens='punctuation') == '< pad > x'
   # A literal mask reads as the mask: nobody can tell them apart afterwards.
   assert tokens('<num> of <NUM>') == '<num> of <num>'
   assert fit(['<pad> <unk>']).tokens[:2] == SPECIAL_TOKENS
@@ -156,8 +151,8 @@ def test_what_a_line_reads_does_not_depend_on_the_order_of_lines(messages, rando
   order = list(range(len(messages)))
   random.shuffle(order)
   shuffled = pl.Series([messages[i] for i in order], dtype=pl.String)
-  here = read_texts(pl.Series(messages, dtype=pl.String), numbers=numbers)
-  there = read_texts(shuffled, numbers=numbers)
+  here = read_texts(pl.Series(messages, dtype=pl.String), Masks(numbers=numbers))
+  there = read_texts(shuffled, Masks(numbers=numbers))
   assert here.texts.gather(here.index[order]).equals(there.texts.gather(there.index))
   assert here.masked.gather(here.index[order]).equals(there.masked.gather(there.index))
   # Groups are numbered by appearance, so it is who shares one that must be equal.
@@ -169,7 +164,9 @@ def test_what_a_line_reads_does_not_depend_on_the_order_of_lines(messages, rando
 
 
 def test_lines_share_a_group_when_only_numbers_and_addresses_differ():
-  texts = read_texts(pl.Series(['to 10.0.0.1 7', 'to 5', 'to x 5', 'to ssh2']), numbers='keep')
+  texts = read_texts(
+    pl.Series(['to 10.0.0.1 7', 'to 5', 'to x 5', 'to ssh2']), Masks(numbers='keep')
+  )
   assert texts.group.tolist() == [0, 0, 1, 2]
   assert texts.masked.to_list() == ['to <num>', 'to <num>', 'to x <num>', 'to ssh2']
 
@@ -192,7 +189,7 @@ def test_masked_text_has_one_number_for_a_run(text, expected):
 @pytest.mark.parametrize('kept_numbers', [0, 1, 100])
 def test_a_row_and_its_generated_twin_have_equal_masked_texts(numbers, kept_numbers):
   messages = ['peer 10.0.0.1:80 lost 7 of 9 on ssh2', 'at 7', '7', 'r23 /a/b -1.5 x', '!']
-  texts = read_texts(pl.Series(messages), numbers=numbers)
+  texts = read_texts(pl.Series(messages), Masks(numbers=numbers))
   vocabulary = fit_vocabulary(
     texts, np.arange(len(messages)), max_vocabulary=100, kept_numbers=kept_numbers
   )

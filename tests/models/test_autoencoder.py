@@ -11,7 +11,6 @@ from configs import default
 from logjax.models import autoencoder as module
 from logjax.models.autoencoder import (
   Autoencoder,
-  drop_rate,
   fit_autoencoder,
   make_autoencoder,
   make_encode,
@@ -19,9 +18,10 @@ from logjax.models.autoencoder import (
   reconstruction_loss,
   scaled,
 )
+from logjax.models.classifier import drop_rate
 from logjax.training.runtime import quiet_runtime
 
-LOSSES = ('softmax', 'keras', 'tokens', 'mse', 'bce')
+LOSSES = ('softmax', 'tokens', 'mse')
 LENGTH, VOCABULARY = 3, 4
 # One row of three ids, its scaled input, and a last layer.
 ROW, X = np.array([2, 1, 0]), np.array([0.5, 0.25, 0.0], np.float32)
@@ -54,16 +54,11 @@ def draw_params(model: Autoencoder, seed: int = 0) -> dict:
   return jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), shapes)
 
 
-def forward(params: dict, x: np.ndarray, activation: str) -> list[np.ndarray]:
+def forward(params: dict, x: np.ndarray) -> list[np.ndarray]:
   """The network in NumPy: activities of the hidden layers, then the last layer."""
-  act = {
-    'relu': lambda v: np.maximum(v, 0),
-    'tanh': np.tanh,
-    'sigmoid': lambda v: 1 / (1 + np.exp(-v)),
-  }[activation]
   layers = []
   for name in sorted(name for name in params if name.startswith('hidden')):
-    x = act(x @ params[name]['kernel'] + params[name]['bias'])
+    x = np.maximum(x @ params[name]['kernel'] + params[name]['bias'], 0)
     layers.append(x)
   return [*layers, x @ params['output']['kernel'] + params['output']['bias']]
 
@@ -88,11 +83,10 @@ def test_the_papers_network_has_144_840_parameters():
   assert size_of(settings, 40, 500) == 144_840 - 8_040 + 201 * 40 * 500
 
 
-@pytest.mark.parametrize('activation', ['relu', 'tanh', 'sigmoid'])
-def test_the_network_is_dense_layers_with_an_activation_but_for_the_last(activation):
-  model = make_autoencoder(settings_of(activation=activation), LENGTH, VOCABULARY)
+def test_the_network_is_dense_layers_rectified_but_for_the_last():
+  model = make_autoencoder(settings_of(), LENGTH, VOCABULARY)
   params = draw_params(model)
-  expected = forward(params, X, activation)
+  expected = forward(params, X)
   output, code, activity = model.apply({'params': params}, X)
   np.testing.assert_allclose(output, expected[3], rtol=1e-5, atol=1e-5)
   np.testing.assert_allclose(code, expected[1], rtol=1e-5, atol=1e-5)
@@ -104,10 +98,10 @@ def test_the_network_is_dense_layers_with_an_activation_but_for_the_last(activat
 def test_a_probability_of_four_fifths_drops_or_keeps_as_much(means, dropped):
   """The second layer sees which of 20,000 units stayed; in testing all do."""
   assert drop_rate(0.8, means) == pytest.approx(dropped)
-  settings = settings_of(layers=(20_000,), dropout_means=means, activation='sigmoid')
+  settings = settings_of(layers=(20_000,), dropout_means=means)
   model = make_autoencoder(settings, 1, VOCABULARY)
   params = {
-    'hidden_0': {'kernel': np.zeros((1, 20_000)), 'bias': np.zeros(20_000)},
+    'hidden_0': {'kernel': np.zeros((1, 20_000)), 'bias': np.full(20_000, 0.5)},
     'output': {'kernel': np.full((20_000, 1), 1 / 20_000), 'bias': np.zeros(1)},
   }
   x = np.zeros(1, np.float32)
@@ -121,11 +115,8 @@ def test_a_probability_of_four_fifths_drops_or_keeps_as_much(means, dropped):
   assert np.all(activity == 0.5)  # what the L1 norm sees has nothing dropped
 
 
-def test_ids_are_shares_of_the_vocabulary_or_as_they_are():
-  np.testing.assert_allclose(scaled(ROW, VOCABULARY, 'unit'), X)
-  as_they_are = scaled(jnp.asarray(ROW), VOCABULARY, 'ids')
-  np.testing.assert_array_equal(as_they_are, ROW)
-  assert as_they_are.dtype == jnp.float32
+def test_ids_are_shares_of_the_vocabulary():
+  np.testing.assert_allclose(scaled(ROW, VOCABULARY), X)
 
 
 @pytest.mark.parametrize(
@@ -133,12 +124,9 @@ def test_ids_are_shares_of_the_vocabulary_or_as_they_are():
   [
     # Cross-entropies of softmax([1, -1, 0.5]) = e / (e + 1 / e + sqrt(e)) and so on.
     ('softmax', -(2 / 3 * np.log(softmax(OUTPUT)[0]) + 1 / 3 * np.log(softmax(OUTPUT)[1]))),
-    ('keras', -(0.5 * np.log(softmax(OUTPUT)[0]) + 0.25 * np.log(softmax(OUTPUT)[1]))),
     # The tokens 2, 1 and 0 at their positions.
     ('tokens', -np.mean(np.log(softmax(LOGITS)[[0, 1, 2], ROW]))),
     ('mse', (0.5**2 + 1.25**2 + 0.5**2) / 3),
-    # log(1 + exp(o)) - x * o, a mean over the positions.
-    ('bce', np.mean(np.log1p(np.exp(OUTPUT)) - X * OUTPUT)),
   ],
 )
 def test_losses_by_hand(loss, expected):
@@ -156,24 +144,21 @@ def test_an_empty_row_has_a_finite_loss(loss):
   ('loss', 'expected'),
   [
     ('softmax', softmax(OUTPUT)),
-    ('keras', softmax(OUTPUT)),
     # The expected token, as a share of the vocabulary.
     ('tokens', softmax(LOGITS) @ np.arange(4) / 4),
     ('mse', OUTPUT),
-    ('bce', 1 / (1 + np.exp(-OUTPUT))),
   ],
 )
 def test_reconstructions_by_hand(loss, expected):
   np.testing.assert_allclose(reconstruction(loss, output_of(loss), X), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize('loss', ['softmax', 'mse', 'bce', 'tokens'])
+@pytest.mark.parametrize('loss', ['softmax', 'mse', 'tokens'])
 def test_the_loss_is_least_where_the_reconstruction_is_the_input(loss):
   """For 'tokens' and 'softmax' with the input's own probabilities."""
   best = {
     'softmax': np.log(X / X.sum() + 1e-9),
     'mse': X,
-    'bce': np.log((X + 1e-9) / (1 - X)),
     'tokens': 30 * np.eye(4)[ROW].ravel(),
   }[loss].astype(np.float32)
   target = X / X.sum() if loss == 'softmax' else X
@@ -183,6 +168,12 @@ def test_the_loss_is_least_where_the_reconstruction_is_the_input(loss):
   for _ in range(20):
     other = best + rng.normal(size=best.shape).astype(np.float32)
     assert reconstruction_loss(loss, other, ROW, X) >= least - 1e-6
+
+
+def first_equal(rows: np.ndarray) -> np.ndarray:
+  """The first row that equals each row, int [N]."""
+  _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+  return first[inverse.reshape(-1)]
 
 
 class Captured:
@@ -207,10 +198,12 @@ class Captured:
     monkeypatch.setattr(module, 'fit', fit)
     monkeypatch.setattr(module, 'scan_steps', lambda step: step)
     monkeypatch.setattr(module, 'parallel', lambda step, devices: step)
+    distinct = np.concatenate([ROWS, valid])
     fit_autoencoder(
       settings,
-      ROWS,
-      valid,
+      distinct,
+      np.arange(len(ROWS)),
+      len(ROWS) + first_equal(valid),
       vocabulary=VOCABULARY,
       key=jax.random.key(0),
       runtime=quiet_runtime(devices),
@@ -223,7 +216,7 @@ def test_the_l1_norm_is_of_the_first_layers_kernel_or_of_its_activity(monkeypatc
   settings = settings_of(l1_on=l1_on, l1=0.1, loss='mse', dropout=0.0)
   captured = Captured(monkeypatch, settings)
   params = draw_params(make_autoencoder(settings, LENGTH, VOCABULARY))
-  activities = forward(params, X, 'relu')
+  activities = forward(params, X)
   plain = np.mean((activities[3] - X) ** 2)
   loss, _ = captured.example_loss(params, jnp.asarray(ROW), jax.random.key(0))
   on_kernel = 0.1 * np.abs(params['hidden_0']['kernel']).sum()
@@ -242,7 +235,7 @@ def test_validation_is_without_dropout_and_penalty_on_distinct_rows(monkeypatch)
     np.sort(np.repeat(captured.examples, captured.weights, axis=0), axis=0), np.sort(valid, axis=0)
   )
   params = draw_params(make_autoencoder(settings, LENGTH, VOCABULARY))
-  expected = np.mean((forward(params, X, 'relu')[3] - X) ** 2)
+  expected = np.mean((forward(params, X)[3] - X) ** 2)
   metrics = captured.example_metrics(params, jnp.asarray(ROW))
   assert metrics['loss'] == pytest.approx(expected, rel=1e-5)
 
@@ -270,21 +263,20 @@ def test_training_is_told_its_rows_devices_and_name(monkeypatch):
 @pytest.mark.parametrize(
   'changes',
   [
-    {'loss': 'softmax', 'scale': 'unit', 'l1_on': 'kernel', 'activation': 'relu'},
-    {'loss': 'keras', 'scale': 'ids', 'l1_on': 'activity', 'activation': 'tanh'},
-    {'loss': 'tokens', 'scale': 'unit', 'l1_on': 'kernel', 'activation': 'sigmoid'},
-    {'loss': 'mse', 'scale': 'ids', 'l1_on': 'activity', 'activation': 'relu'},
-    {'loss': 'bce', 'scale': 'unit', 'l1_on': 'kernel', 'activation': 'tanh'},
+    {'loss': 'softmax', 'l1_on': 'kernel'},
+    {'loss': 'tokens', 'l1_on': 'kernel'},
+    {'loss': 'mse', 'l1_on': 'activity'},
   ],
 )
 def test_every_alternative_runs_an_epoch_with_finite_losses(changes, tmp_path):
-  """A6 to A10; dropout and what is handed on alternate too."""
+  """A6 to A9; dropout and the output that is handed on alternate too."""
   means, output = ('keep', 'code') if changes['l1_on'] == 'activity' else ('drop', 'reconstruction')
   settings = settings_of(dropout_means=means, output=output, **changes)
   trained = fit_autoencoder(
     settings,
     ROWS,
-    ROWS[:8],
+    np.arange(len(ROWS)),
+    np.arange(8),
     vocabulary=VOCABULARY,
     key=jax.random.key(0),
     runtime=quiet_runtime(1, tmp_path),
@@ -296,17 +288,19 @@ def test_every_alternative_runs_an_epoch_with_finite_losses(changes, tmp_path):
   assert np.all(np.isfinite(list(trained.metrics.values())))
   assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(trained.params))
   assert trained.metrics['loss'] > 0
-  features = make_encode(settings, 'both', LENGTH, VOCABULARY)((trained.params,) * 2, ROWS[:2])
+  features = make_encode(settings, LENGTH, VOCABULARY)((trained.params,) * 2, ROWS[:2])
   assert np.all(np.isfinite(features))
 
 
 def learn(devices: int):
   """Three rows that an autoencoder can learn by heart."""
   settings = settings_of(loss='mse', dropout=0.0, l1=0.0, epochs=40, learning_rate=0.01)
-  settings.update(layers=(16, 16, 16), activation='tanh')
-  rows = np.array([[0, 1, 2], [3, 3, 0], [1, 0, 0]], np.int32)[np.arange(32) % 3]
+  settings.update(layers=(16, 16, 16))
+  distinct = np.array([[0, 1, 2], [3, 3, 0], [1, 0, 0]], np.int32)
+  rows = np.arange(32) % 3
   return fit_autoencoder(
     settings,
+    distinct,
     rows,
     rows,
     vocabulary=VOCABULARY,
@@ -341,35 +335,11 @@ def test_the_features_are_the_outputs_of_both_networks(loss, output):
   settings = settings_of(loss=loss, output=output)
   model = make_autoencoder(settings, LENGTH, VOCABULARY)
   networks = draw_params(model, 1), draw_params(model, 2)
-  features = make_encode(settings, 'both', LENGTH, VOCABULARY)(networks, ROWS)
+  features = make_encode(settings, LENGTH, VOCABULARY)(networks, ROWS)
   assert features.shape == (len(ROWS), 5 if output == 'code' else LENGTH, 2)
   for i, row in enumerate(ROWS[:5]):
     for c, network in enumerate(networks):
       x = row / np.float32(VOCABULARY)
-      layers = forward(network, x, 'relu')
+      layers = forward(network, x)
       expected = layers[1] if output == 'code' else reconstruction(loss, layers[3], x)
       np.testing.assert_allclose(features[i, :, c], expected, rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.parametrize('scale', ['unit', 'ids'])
-@pytest.mark.parametrize('loss', LOSSES)
-def test_errors_compare_with_what_the_loss_compares_with(loss, scale):
-  settings = settings_of(loss=loss, scale=scale)
-  model = make_autoencoder(settings, LENGTH, VOCABULARY)
-  networks = draw_params(model, 1), draw_params(model, 2)
-  row = np.array([[2, 1, 0]], np.int32)
-  errors = make_encode(settings, 'errors', LENGTH, VOCABULARY)(networks, row)
-  assert errors.shape == (1, LENGTH, 2)
-  x = row[0] / np.float32(VOCABULARY if scale == 'unit' else 1)
-  target = {'softmax': x / x.sum(), 'keras': x / x.sum(), 'tokens': row[0] / 4}.get(loss, x)
-  for c, network in enumerate(networks):
-    rebuilt = reconstruction(loss, forward(network, x, 'relu')[3], x)
-    np.testing.assert_allclose(errors[0, :, c], (rebuilt - target) ** 2, rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.parametrize(('scale', 'divisor'), [('unit', VOCABULARY), ('ids', 1)])
-def test_without_autoencoders_the_features_are_the_scaled_ids(scale, divisor):
-  encode = make_encode(settings_of(scale=scale), 'none', LENGTH, VOCABULARY)
-  features = encode(({}, {}), ROWS)
-  assert features.shape == (len(ROWS), LENGTH, 1)
-  np.testing.assert_allclose(features[..., 0], ROWS / divisor)

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from configs import default
 from logjax.models.classifier import (
   Classifier,
+  ClassifierTrainer,
   FeatureRows,
-  GRUTrainer,
+  Noise,
   add_noise,
   balanced_weights,
   distinct_examples,
@@ -47,11 +48,10 @@ def draw_rows(count: int, distinct: int = 6, noisy: bool = False, seed: int = 0)
 
 def make_trainer(
   noise_std: float = 0.0, devices: int = 1, workdir: Path | None = None, **changes
-) -> GRUTrainer:
-  noise_key, runtime = jax.random.key(9), quiet_runtime(devices, workdir)
-  return GRUTrainer(
-    settings_of(**changes), noise_std=noise_std, noise_key=noise_key, runtime=runtime
-  )
+) -> ClassifierTrainer:
+  settings, noise = settings_of(**changes), Noise(noise_std, jax.random.key(9))
+  runtime = quiet_runtime(devices, workdir)
+  return ClassifierTrainer(make_classifier(settings), settings, noise=noise, runtime=runtime)
 
 
 def draw_params(settings, shape: tuple[int, int]) -> dict:
@@ -91,12 +91,11 @@ def test_the_papers_classifier_has_30_600_and_202_parameters():
   assert sizes == {'cell': 30_600, 'head': 202}
 
 
-@pytest.mark.parametrize('reset_after', [False, True])
-def test_the_classifier_is_a_loop_over_steps_and_a_linear_layer(reset_after):
-  settings = settings_of(reset_after=reset_after)
+def test_the_classifier_is_a_loop_over_steps_and_a_linear_layer():
+  settings = settings_of()
   params = draw_params(settings, (STEPS, CHANNELS))
   features = np.random.default_rng(1).normal(size=(STEPS, CHANNELS)).astype(np.float32)
-  cell = GRUCell(HIDDEN, reset_after)
+  cell = GRUCell(HIDDEN)
   h = jnp.zeros(HIDDEN)
   for x in features:
     projected = cell.apply({'params': params['cell']}, x, method=cell.project)
@@ -125,28 +124,33 @@ def test_dropout_acts_in_training_only():
   np.testing.assert_array_equal(*tested)
 
 
-@pytest.mark.parametrize('layout', ['steps', 'features'])
-def test_a_layout_reads_steps_of_channels_or_one_step_of_all(layout):
-  """The score is the second softmax probability of the reshaped features."""
-  trainer = make_trainer(layout=layout)
-  shape = (1, STEPS * CHANNELS) if layout == 'features' else (STEPS, CHANNELS)
-  params = draw_params(settings_of(), shape)
-  rows = draw_rows(5)
-  model = make_classifier(settings_of())
+def test_a_score_is_the_second_softmax_probability(plain):
+  trainer, params = plain
+  rows, model = draw_rows(5), make_classifier(settings_of())
   for score, features in zip(trainer.score(params, rows), rows.table[rows.index], strict=True):
-    logits = np.asarray(model.apply({'params': params}, features.reshape(shape)))
+    logits = np.asarray(model.apply({'params': params}, features))
     expected = np.exp(logits[1]) / np.exp(logits).sum()
     assert score == pytest.approx(expected, rel=1e-4)
-  initial = jax.eval_shape(lambda key: trainer.init((STEPS, CHANNELS), key), jax.random.key(0))
-  assert jax.tree.map(jnp.shape, initial) == jax.tree.map(np.shape, params)
 
 
-def test_initial_parameters_are_compiled_once_for_all_repetitions(monkeypatch):
-  trainer, traced = make_trainer(), []
-  init = trainer.init
-  monkeypatch.setattr(trainer, 'init', lambda *args: traced.append(args) or init(*args))
-  states = [trainer.create((STEPS, CHANNELS), jax.random.key(r)) for r in range(3)]
-  assert len(traced) == 1
+def test_a_classifier_of_tokens_reads_their_embeddings():
+  settings, vocabulary = settings_of(), 7
+  model = make_classifier(settings, vocabulary, embedding=CHANNELS)
+  tokens = np.array([1, 5, 0, 2], np.int32)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), tokens)['params']
+  rng = np.random.default_rng(0)
+  params = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), shapes)
+  embedded = params['embed']['embedding'][tokens]
+  without = {name: part for name, part in params.items() if name != 'embed'}
+  expected = make_classifier(settings).apply({'params': without}, embedded)
+  np.testing.assert_allclose(model.apply({'params': params}, tokens), expected, rtol=1e-5)
+  assert params['embed']['embedding'].shape == (vocabulary, CHANNELS)
+
+
+def test_initial_parameters_are_compiled_once_for_all_repetitions():
+  trainer, row = make_trainer(), np.zeros((STEPS, CHANNELS), np.float32)
+  states = [trainer.create(row, jax.random.key(r)) for r in range(3)]
+  assert trainer.create._cache_size() == 1
   kernels = [jax.tree.leaves(state.params)[-1] for state in states]
   assert not np.array_equal(kernels[0], kernels[1])
 
@@ -157,7 +161,7 @@ def test_noise_depends_on_the_number_of_the_row_alone():
   one, other = rng.normal(size=(2, STEPS, CHANNELS)).astype(np.float32)
 
   def noise(features, number):
-    return np.asarray(add_noise(features, jnp.array(True), number, key, NOISE)) - features
+    return np.asarray(add_noise(features, jnp.array(True), number, Noise(NOISE, key))) - features
 
   np.testing.assert_allclose(noise(one, 7), noise(other, 7), atol=1e-6)
   assert np.abs(noise(one, 7) - noise(one, 8)).min() > 1e-6
@@ -167,7 +171,9 @@ def test_noise_has_its_standard_deviation_and_no_mean():
   """8,000 numbers: 4,000 rows of two. Bounds are six standard errors."""
   noisy = jax.jit(
     jax.vmap(
-      lambda number: add_noise(jnp.zeros((1, 2)), jnp.array(True), number, jax.random.key(0), NOISE)
+      lambda number: add_noise(
+        jnp.zeros((1, 2)), jnp.array(True), number, Noise(NOISE, jax.random.key(0))
+      )
     )
   )(jnp.arange(4000))
   assert abs(noisy.mean()) < 6 * NOISE / np.sqrt(8000)
@@ -177,7 +183,7 @@ def test_noise_has_its_standard_deviation_and_no_mean():
 
 def test_rows_without_noise_are_left_as_they_are():
   features = np.random.default_rng(0).normal(size=(STEPS, CHANNELS)).astype(np.float32)
-  same = add_noise(features, jnp.array(False), 3, jax.random.key(0), NOISE)
+  same = add_noise(features, jnp.array(False), 3, Noise(NOISE, jax.random.key(0)))
   np.testing.assert_array_equal(same, features)
 
 
@@ -187,7 +193,7 @@ def test_the_noise_of_a_noisy_row_reaches_its_score(noisy):
   rows = draw_rows(12)
   mixed = rows._replace(noisy=np.arange(12) % 2 == 0)
   added = [
-    np.asarray(add_noise(rows.table[i], jnp.array(flag), number, jax.random.key(9), NOISE))
+    np.asarray(add_noise(rows.table[i], jnp.array(flag), number, Noise(NOISE, jax.random.key(9))))
     for i, flag, number in zip(mixed.index, mixed.noisy, mixed.number, strict=True)
   ]
   expected = trainer.score(params, rows._replace(table=np.stack(added), index=np.arange(12)))
@@ -308,7 +314,7 @@ def test_a_balanced_classifier_guesses_half_where_nothing_tells_the_classes_apar
   assert scores[1] == pytest.approx(1 / 2, abs=0.12)
 
 
-def _last(trainer: GRUTrainer, rows: FeatureRows, balanced: bool, options: dict) -> dict:
+def _last(trainer: ClassifierTrainer, rows: FeatureRows, balanced: bool, options: dict) -> dict:
   return trainer.fit(rows, rows, balanced=balanced, **options).params
 
 
@@ -333,11 +339,3 @@ def test_the_same_devices_train_the_same_bits_and_others_the_same_numbers(fitted
     alone.params,
     trained.params,
   )
-
-
-def test_features_can_be_read_as_one_step_in_training_too():
-  trainer = make_trainer(layout='features', epochs=1)
-  rows = draw_rows(16)
-  trained = trainer.fit(rows, rows, key=jax.random.key(0), repetition=0)
-  assert np.isfinite(trained.metrics['valid_loss'])
-  assert trained.params['cell']['input']['kernel'].shape == (STEPS * CHANNELS, 3 * HIDDEN)

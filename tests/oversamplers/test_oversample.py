@@ -1,5 +1,6 @@
 """From few abnormal rows to many: what is drawn, removed, repeated, and counted."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -17,10 +18,9 @@ from hypothesis import strategies as st
 
 from configs import default
 from logjax.errors import LogjaxError
-from logjax.examples.text import Vocabulary
-from logjax.oversamplers import oversample as oversample_module
+from logjax.oversamplers import gan, smoten
 from logjax.oversamplers.oversample import draw_rows, fit_oversampler, oversample
-from logjax.oversamplers.saved import restore_generators, save_generators
+from logjax.oversamplers.table import TABLE
 from logjax.settings import resolve
 from logjax.training.runtime import quiet_runtime
 
@@ -33,6 +33,13 @@ def masked(rows: np.ndarray) -> pl.Series:
   return pl.Series(
     [' '.join(map(str, np.minimum(row, 90).tolist())) for row in rows], dtype=pl.String
   )
+
+
+def drawn_by(config, rows, count, fitted=None, key=None) -> tuple[np.ndarray, dict]:
+  """The rows and the summary of `draw_rows`."""
+  made = draw_rows(config, rows, count, fitted, masked, key=key)
+  assert len(np.unique(made.distinct, axis=0)) == len(made.distinct)
+  return made.distinct[made.index], made.summary
 
 
 def config_of(**changes):
@@ -50,8 +57,8 @@ def oversample_stream(stream, count, *, block=2, config=None, **changes):
   stream = np.array(stream, np.int32).reshape(-1, 3)
   made = []
 
-  def make_generate(settings, generators, *, length, temperature):
-    assert generators == 'generators' and length == 3
+  def make_generate(config, rows, count, fitted):
+    assert fitted == 'generators' and rows.shape[1] == 3
 
     def generate(key):
       start = len(made) * block
@@ -61,15 +68,15 @@ def oversample_stream(stream, count, *, block=2, config=None, **changes):
     return generate
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(oversample_module, 'make_generate', make_generate)
+    patch.setattr(gan, 'make_generate', make_generate)
     config = config or config_of(name='seqgan', **changes)
-    oversampled = draw_rows(config, TRAIN, count, 'generators', masked, key=jax.random.key(0))
+    oversampled = drawn_by(config, TRAIN, count, 'generators', jax.random.key(0))
   return oversampled, np.concatenate([stream[:0], *made])
 
 
 @pytest.mark.parametrize('name', ['none', 'class_weights'])
 def test_what_makes_no_rows_makes_nothing(name):
-  rows, summary = draw_rows(config_of(name=name), TRAIN, 50, None, masked, key=None)
+  rows, summary = drawn_by(config_of(name=name), TRAIN, 50)
   assert rows.shape == (0, 3) and rows.dtype == np.int32
   assert (summary['name'], summary['requested'], summary['generated']) == (name, 0, 0)
   assert summary['distinct_share'] is None and summary['novel_text_share'] is None
@@ -78,22 +85,22 @@ def test_what_makes_no_rows_makes_nothing(name):
 @pytest.mark.parametrize('name', ['random', 'smote', 'smoten', 'mle', 'seqgan'])
 @pytest.mark.parametrize('count', [0, -3])
 def test_classes_that_balance_already_get_nothing(name, count):
-  rows, summary = draw_rows(config_of(name=name), TRAIN, count, None, masked, key=None)
+  rows, summary = drawn_by(config_of(name=name), TRAIN, count)
   assert rows.shape == (0, 3)
   assert (summary['name'], summary['requested'], summary['kept']) == (name, 0, 0)
 
 
 def test_random_repeats_training_rows_and_says_so():
   config = config_of(name='random')
-  rows, summary = draw_rows(config, TRAIN, 500, None, masked, key=None)
+  rows, summary = drawn_by(config, TRAIN, 500)
   assert rows.shape == (500, 3)
   assert {tuple(row) for row in rows} == {tuple(row) for row in TRAIN}
   assert (summary['requested'], summary['generated']) == (500, 500)
   assert (summary['kept'], summary['repeated'], summary['removed']) == (0, 500, {})
   assert summary['distinct_share'] == 3 / 500 and summary['novel_text_share'] == 0
-  np.testing.assert_array_equal(draw_rows(config, TRAIN, 500, None, masked, key=None).rows, rows)
+  np.testing.assert_array_equal(drawn_by(config, TRAIN, 500)[0], rows)
   config.seed = 1
-  assert not np.array_equal(draw_rows(config, TRAIN, 500, None, masked, key=None).rows, rows)
+  assert not np.array_equal(drawn_by(config, TRAIN, 500)[0], rows)
 
 
 def test_distinct_and_new_rows_are_kept_as_they_come():
@@ -210,7 +217,7 @@ def test_all_counts_add_up(stream, count, block, similarity, on_shortage, max_dr
 
 
 def test_an_oversampler_without_training_has_nothing_to_fit():
-  for name in ('none', 'class_weights', 'random', 'smoten'):
+  for name in ('none', 'class_weights', 'random'):
     assert fit_oversampler(config_of(name=name), TRAIN, None, key=None, runtime=None) is None
 
 
@@ -222,24 +229,25 @@ def test_whatever_makes_rows_needs_a_row_to_learn_from(name):
 
 def test_smoten_needs_a_row_with_a_token():
   with pytest.raises(LogjaxError, match='no abnormal row with a token'):
-    draw_rows(config_of(name='smoten'), 0 * TRAIN, 5, None, masked, key=jax.random.key(0))
+    fit_oversampler(config_of(name='smoten'), 0 * TRAIN, None, key=None, runtime=None)
 
 
 def test_votes_that_equal_training_rows_are_removed_and_repeated():
   """With one neighbour every vote is a tie, which leaves a row as it is."""
   config = config_of(name='smoten', neighbours=1)
-  rows, summary = draw_rows(config, TRAIN, 20, None, masked, key=jax.random.key(0))
+  points, key = smoten.points_of(TRAIN, 0), jax.random.key(0)
+  rows, summary = drawn_by(config, TRAIN, 20, points, key)
   assert (summary['generated'], summary['kept'], summary['repeated']) == (40, 0, 20)
   assert summary['removed'] == {'equal_to_train': 40, 'equal_to_each_other': 0, 'empty': 0}
   assert {tuple(row) for row in rows} <= {tuple(row) for row in TRAIN} and len(rows) == 20
   config.oversampler.on_shortage = 'short'
-  assert len(draw_rows(config, TRAIN, 20, None, masked, key=jax.random.key(0)).rows) == 0
+  assert len(drawn_by(config, TRAIN, 20, points, key)[0]) == 0
 
 
 def test_new_votes_are_kept_once_and_then_repeated():
   rows = np.array([[1, 2, 8], [1, 7, 3], [6, 2, 3]], np.int32)
   config = config_of(name='smoten', neighbours=2)
-  made, summary = draw_rows(config, rows, 4, None, masked, key=jax.random.key(0))
+  made, summary = drawn_by(config, rows, 4, rows, jax.random.key(0))
   assert made.tolist() == [[1, 2, 3]] * 4
   assert (summary['kept'], summary['repeated'], summary['novel_text_share']) == (1, 3, 1)
 
@@ -250,7 +258,7 @@ SMALL = {'detector.autoencoder.layers': (8, 4, 8), 'detector.autoencoder.epochs'
 # The other generators go through the same call in test_imblearn_api.py: they compile for long.
 @pytest.mark.parametrize('name', ['none', 'class_weights', 'random', 'smote', 'smoten', 'mle'])
 def test_one_call_makes_as_many_rows_as_wanted(name):
-  config, _ = resolve(tiny_config())
+  config = resolve(tiny_config())
   config.update_from_flattened_dict({**SMALL, 'oversampler.name': name})
   with compiled_fast():
     made = oversample(config, ROWS, 7, jax.random.key(0))
@@ -261,7 +269,7 @@ def test_one_call_makes_as_many_rows_as_wanted(name):
 
 
 def test_the_key_and_not_the_configured_seed_decides_the_rows():
-  config, _ = resolve(config_of(name='random'))
+  config = resolve(config_of(name='random'))
   wide = np.arange(1, 301, dtype=np.int32).reshape(100, 3)
   first = oversample(config, wide, 50, jax.random.key(0))
   assert not np.array_equal(oversample(config, wide, 50, jax.random.key(1)), first)
@@ -271,7 +279,7 @@ def test_the_key_and_not_the_configured_seed_decides_the_rows():
 
 @pytest.mark.parametrize('name', ['random', 'smote', 'smoten'])
 def test_of_one_distinct_row_all_are_that_row(name):
-  config, _ = resolve(config_of(name=name))
+  config = resolve(config_of(name=name))
   config.update_from_flattened_dict(SMALL | {'detector.autoencoder.epochs': 40})
   with compiled_fast():
     made = oversample(config, TRAIN[[0, 0, 0]], 5, jax.random.key(0))
@@ -280,7 +288,7 @@ def test_of_one_distinct_row_all_are_that_row(name):
 
 def test_similarity_without_a_vocabulary_looks_at_ids():
   rows = np.array([[1, 2, 8], [1, 7, 3], [6, 2, 3]], np.int32)
-  config, _ = resolve(config_of(name='smoten', similarity='masked', on_shortage='short'))
+  config = resolve(config_of(name='smoten', similarity='masked', on_shortage='short'))
   assert oversample(config, rows, 4, jax.random.key(0)).tolist() == [[1, 2, 3]]
 
 
@@ -304,7 +312,6 @@ ROWS = np.array(
   [[1, 2, 3, 4, 0], [1, 2, 3, 0, 0], [1, 4, 3, 0, 0], [6, 7, 0, 0, 0], [7, 8, 7, 9, 0]], np.int32
 )
 GROUP = np.array([0, 0, 0, 1, 1])
-VOCABULARY = Vocabulary(tuple(f'token{i}' for i in range(10)))
 
 
 def tiny_config():
@@ -321,12 +328,12 @@ def fitted(tmp_path_factory):
     generators = fit_oversampler(
       tiny_config(), ROWS, GROUP, key=jax.random.key(0), runtime=quiet_runtime(1)
     )
-  save_generators(folder, generators, VOCABULARY)
+  gan.save(folder, generators)
   return generators, folder
 
 
 def generate_tiny(generators, config=None):
-  return draw_rows(config or tiny_config(), ROWS, 300, generators, masked, key=jax.random.key(1))
+  return drawn_by(config or tiny_config(), ROWS, 300, generators, jax.random.key(1))
 
 
 def test_trained_generators_make_rows_of_their_sets(fitted):
@@ -343,12 +350,11 @@ def test_trained_generators_make_rows_of_their_sets(fitted):
 
 def test_restored_generators_make_the_same_rows(fitted):
   generators, folder = fitted
-  expected = generate_tiny(generators)
-  restored, vocabulary = restore_generators(folder, tiny_config().seqgan)
-  assert vocabulary == VOCABULARY
-  rows, summary = generate_tiny(restored)
-  np.testing.assert_array_equal(rows, expected.rows)
-  assert summary == expected.summary
+  rows, summary = generate_tiny(generators)
+  restored = gan.restore(tiny_config(), folder)
+  again, other = generate_tiny(restored)
+  np.testing.assert_array_equal(again, rows)
+  assert other == summary
   assert restored.length == generators.length
   np.testing.assert_array_equal(restored.tokens, generators.tokens)
 
@@ -359,9 +365,9 @@ SCRIPT = """
 import json, sys
 import jax
 from pathlib import Path
-from tests.oversamplers.test_oversample import generate_tiny, restore_generators, tiny_config
-generators, _ = restore_generators(Path(sys.argv[1]), tiny_config().seqgan)
-print(json.dumps([jax.local_device_count(), generate_tiny(generators).rows.tolist()]))
+from tests.oversamplers.test_oversample import gan, generate_tiny, tiny_config
+generators = gan.restore(tiny_config(), Path(sys.argv[1]))
+print(json.dumps([jax.local_device_count(), generate_tiny(generators)[0].tolist()]))
 """
 
 
@@ -381,27 +387,29 @@ def test_one_device_generates_what_four_trained(fitted):
   )
   devices, rows = json.loads(done.stdout)
   assert devices == 1
-  np.testing.assert_array_equal(rows, generate_tiny(generators).rows)
+  np.testing.assert_array_equal(rows, generate_tiny(generators)[0])
 
 
 def test_the_temperature_is_that_of_the_config(fitted):
   config = tiny_config()
   config.oversampler.update(temperature=1e-3, similarity='none')
-  assert len(np.unique(generate_tiny(fitted[0], config).rows, axis=0)) == 2
+  assert len(np.unique(generate_tiny(fitted[0], config)[0], axis=0)) == 2
 
 
 def test_missing_or_other_generators_are_one_line(fitted, tmp_path):
   _, folder = fitted
   with pytest.raises(LogjaxError, match='no trained generators') as raised:
-    restore_generators(tmp_path, tiny_config().seqgan)
+    gan.restore(tiny_config(), tmp_path)
   assert str(tmp_path) in str(raised.value) and '\n' not in str(raised.value)
   other = tiny_config()
   other.seqgan.hidden = 9
   with pytest.raises(LogjaxError, match='checkpoint') as raised:
-    restore_generators(folder, other.seqgan)
+    gan.restore(other, folder)
   assert '\n' not in str(raised.value)
 
 
-def test_an_oversampler_without_a_branch_is_refused():
-  with pytest.raises(ValueError, match="'new' makes no rows: _make_generate has no branch for it"):
-    oversample(config_of(name='new'), TRAIN, 2, jax.random.key(0))
+def test_every_oversampler_of_the_table_has_its_module():
+  for row in TABLE.values():
+    if row.module:
+      module = importlib.import_module(f'logjax.oversamplers.{row.module}')
+      assert callable(module.fit) and callable(module.make_generate) and module.EMPTY_ADVICE

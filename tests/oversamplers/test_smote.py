@@ -14,9 +14,9 @@ from logjax.oversamplers.smote import (
   distinct_rows,
   fit_codes,
   smote_rows,
-  smoten_rows,
   until_padding,
 )
+from logjax.oversamplers.smoten import smoten_rows
 from logjax.settings import resolve
 from logjax.training.runtime import quiet_runtime
 
@@ -107,7 +107,7 @@ ROWS = np.array(
 
 @pytest.fixture(scope='module')
 def codes():
-  config, _ = resolve(default.get_config())
+  config = resolve(default.get_config())
   config.devices = 1
   config.detector.autoencoder.update(layers=(64, 16, 64), learning_rate=5e-3, epochs=40)
   return fit_codes(config, ROWS, key=jax.random.key(0), runtime=quiet_runtime(1))
@@ -115,7 +115,7 @@ def codes():
 
 @pytest.mark.parametrize('layers', [(6,), (6, 4), (6, 4, 5), (6, 4, 5, 7)])
 def test_a_code_is_decoded_by_the_rest_of_the_network(layers):
-  model = Autoencoder(outputs=10, layers=layers, dropout=0.5, activation='tanh')
+  model = Autoencoder(outputs=10, layers=layers, dropout=0.5)
   row = np.linspace(0, 1, 5)
   params = model.init(jax.random.key(0), row)['params']
   output, code, _ = model.apply({'params': params}, row)

@@ -9,6 +9,7 @@ import tiny
 from compiling import compiled_fast
 
 from logjax import experiment
+from logjax.detectors import gru
 from logjax.errors import LogjaxError
 from logjax.reports.terminal import print_leaderboard
 from logjax.studies import compare
@@ -22,7 +23,7 @@ def small_config(**fields):
     {
       'oversamplers': ('none', 'random'),
       'detectors': ('autoencoder_gru', 'gru'),
-      'rival_detectors': (),
+      'plain_detectors': (),
       'seeds': (0, 1),
       'draws': 100,
     }
@@ -54,7 +55,7 @@ def test_the_cells_are_all_combinations_those_of_a_seed_together():
 
 def test_a_rival_detector_is_run_without_oversampling_and_no_cell_twice():
   config = small_config(
-    compare__detectors=('autoencoder_gru',), compare__rival_detectors=('gru', 'autoencoder_gru')
+    compare__detectors=('autoencoder_gru',), compare__plain_detectors=('gru', 'autoencoder_gru')
   )
   keys = compare.keys(config.compare)
   assert len(keys) == len(set(keys)) == 2 * 3
@@ -93,11 +94,6 @@ def test_names_may_stand_in_one_string_with_commas_and_nothing_is_run_twice():
   assert compare.keys(config.compare) == compare.keys(small_config(compare__seeds=(0,)).compare)
 
 
-def test_the_plain_gru_is_a_detector_of_its_own(runs, tmp_path):
-  with pytest.raises(LogjaxError, match='is the detector gru'):
-    compare.run(small_config(detector__features='none'), tmp_path / 'w', runs.cache, '')
-
-
 def test_a_config_that_sets_what_is_compared_is_refused(runs, tmp_path):
   config = small_config(split__abnormal_train=3)
   with pytest.raises(LogjaxError, match='sets split.abnormal_train itself'):
@@ -111,8 +107,8 @@ def test_the_leaderboard_has_every_method_with_both_classes_and_every_rival(comp
   (table,) = result['tables']
   assert table['protocol'] == 'honest'
   methods = {(e['detector'], e['oversampler']) for e in table['entries'] if e['kind'] == 'detector'}
-  assert methods == {(d, o) for d in compare.DETECTORS for o in ('none', 'random')}
-  assert sum(entry['kind'] == 'rival' for entry in table['entries']) == 5
+  assert methods == {(d, o) for d in ('autoencoder_gru', 'gru') for o in ('none', 'random')}
+  assert sum(entry['kind'] == 'rival' for entry in table['entries']) == 6
   for entry in table['entries']:
     assert entry['seeds'] == [0, 1]
     assert entry['metrics'].keys() >= {'abnormal_f1', 'normal_f1', 'auroc', 'auprc', 'mcc'}
@@ -124,21 +120,22 @@ def test_the_leaderboard_has_every_method_with_both_classes_and_every_rival(comp
 def test_seeds_train_on_the_same_log_and_differ_in_what_was_trained(compared):
   one, other = (cell(compared[0], f'honest-all_abnormal-gru-none-seed_{s}') for s in (0, 1))
   np.testing.assert_array_equal(one['origin'], other['origin'])
-  np.testing.assert_array_equal(one['rival_lookup'], other['rival_lookup'])
+  np.testing.assert_array_equal(one['baseline_lookup'], other['baseline_lookup'])
   assert (one['scores'] != other['scores']).any()
 
 
 def test_detectors_are_given_the_same_generated_rows(compared):
   folders = [
     compared[0] / 'cells' / f'honest-all_abnormal-{name}-random-seed_1' / 'oversampler'
-    for name in compare.DETECTORS
+    for name in ('autoencoder_gru', 'gru')
   ]
-  first, second = (np.load(folder / 'generated.npy') for folder in folders)
-  np.testing.assert_array_equal(first, second)
-  assert len(first)
+  first, second = (np.load(folder / 'generated.npz') for folder in folders)
+  for name in ('distinct', 'index'):
+    np.testing.assert_array_equal(first[name], second[name])
+    assert len(first[name])
   shared = list((compared[0] / 'cells' / 'shared').iterdir())
   assert len(shared) >= 4  # two oversamplers with two seeds; another test may add some
-  for detector in compare.DETECTORS:
+  for detector in ('autoencoder_gru', 'gru'):
     folder = compared[0] / 'cells' / f'honest-all_abnormal-{detector}-random-seed_1'
     assert (folder / 'generated.txt').read_text().count('\n') > 1
 
@@ -158,14 +155,14 @@ def test_what_is_finished_is_not_run_again_and_more_seeds_are_added(compared, ru
   more = small_config(compare__seeds=(0, 1, 2), compare__oversamplers=('none',))
   with compiled_fast():
     compare.run(more, workdir, runs.cache, 'the command')
-  assert done == [f'honest-all_abnormal-{name}-none-seed_2' for name in compare.DETECTORS]
+  assert done == [f'honest-all_abnormal-{name}-none-seed_2' for name in ('autoencoder_gru', 'gru')]
 
 
 def test_a_cell_without_its_scores_is_tested_again_and_not_trained(compared, runs, monkeypatch):
   workdir, result = compared
   folder = workdir / 'cells' / 'honest-all_abnormal-gru-random-seed_0'
   (folder / 'scores.npz').unlink()
-  monkeypatch.setattr(experiment, 'fit_detector', None)
+  monkeypatch.setattr(gru, 'fit', None)
   with compiled_fast():
     again = compare.run(small_config(), workdir, runs.cache, 'the command')
   assert (folder / 'scores.npz').exists()

@@ -9,7 +9,7 @@ from compiling import compiled_fast
 
 from logjax.errors import LogjaxError
 from logjax.evaluation.scores import load_scores
-from logjax.examples.splits import LEAKS
+from logjax.examples.protocol import LEAKS
 from logjax.reports.ladder import markdown
 from logjax.reports.terminal import print_ladder
 from logjax.studies import ladder
@@ -152,9 +152,9 @@ def test_a_log_that_cannot_be_read_leaves_the_workdir_free(runs, tmp_path):
   assert not (workdir / 'config.json').exists()
 
 
-def test_what_does_not_fit_a_step_is_said_before_any_is_run(runs, tmp_path):
-  with pytest.raises(LogjaxError, match='label_routed_encoder go together'):
-    ladder.run(small_config(detector__features='both'), tmp_path / 'w', runs.cache, '')
+def test_a_wrong_value_is_refused_before_any_step_is_run(runs, tmp_path):
+  with pytest.raises(LogjaxError, match='detector.gru.hidden=0 must be at least 1'):
+    ladder.run(small_config(detector__gru__hidden=0), tmp_path / 'w', runs.cache, '')
   assert not (tmp_path / 'w').exists()
 
 

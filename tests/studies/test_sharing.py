@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
+from logjax.examples.protocol import protocol_of
 from logjax.settings import resolve
 from logjax.stages import Run, share_stage
 from logjax.training.runtime import quiet_runtime
@@ -18,11 +19,11 @@ def folders(tmp_path):
 
 
 def run_of(shared, **fields) -> Run:
-  config, leaks = resolve(tiny.get_config('bgl'))
+  config = resolve(tiny.get_config('bgl'))
   config.update_from_flattened_dict({k.replace('__', '.'): v for k, v in fields.items()})
-  return Run(
-    config, leaks, None, None, {}, quiet_runtime(1), shared
-  )  # its workdir is set by share()
+  protocol = protocol_of(config)
+  # Its workdir is set by share().
+  return Run(config, protocol, None, None, {}, quiet_runtime(1), shared)
 
 
 def share(run: Run, folder, made: list, array=(1, 2)) -> str:

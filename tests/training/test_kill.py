@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 from measurements import reproducible
 
-from logjax.detectors.autoencoder_gru import restore_detector
-from logjax.oversamplers.saved import restore_generators
-from logjax.stages import finished
+from logjax.detectors import autoencoder_gru
+from logjax.oversamplers import gan
 
 pytest_plugins = ['tiny_runs']
 
@@ -69,14 +68,8 @@ def left(runs, workdir: Path) -> dict:
   for name in ('seconds', 'command'):
     del results[name]
   run = runs.open(workdir, 'bgl', seqgan__mle_epochs=5)
-  generators, vocabulary = restore_generators(workdir / 'oversampler', run.config.seqgan)
-  detector = restore_detector(
-    run.config,
-    workdir / 'detector',
-    finished(run, 'detector'),
-    run.config.text.length,
-    len(vocabulary),
-  )
+  generators = gan.restore(run.config, workdir / 'oversampler')
+  detector = autoencoder_gru.restore(run.config, workdir / 'detector')
   names = ('generated.txt', 'details.json')
   return {
     'results': results,

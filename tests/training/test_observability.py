@@ -18,6 +18,7 @@ from saving import saving_runtime
 
 from logjax import experiment
 from logjax.errors import LogjaxError
+from logjax.examples.protocol import protocol_of
 from logjax.seqgan.collapse import collapses
 from logjax.seqgan.fit import STAGES, fit_generators
 from logjax.seqgan.kept import PHASE, kept
@@ -264,7 +265,8 @@ def test_a_generator_that_repeats_itself_is_told_once_and_in_the_results(runs, t
 
 def run_of(workdir: Path, shared: Path | None = None) -> Run:
   workdir.mkdir(exist_ok=True)
-  return Run(*resolve(tiny.get_config()), workdir, None, {}, quiet_runtime(1, workdir), shared)
+  config = resolve(tiny.get_config())
+  return Run(config, protocol_of(config), workdir, None, {}, quiet_runtime(1, workdir), shared)
 
 
 def test_a_stage_that_is_copied_brings_its_learning_curve(tmp_path):

@@ -1,0 +1,178 @@
+"""Logistic regression on TF-IDF features of a line's words and pairs of words.
+
+The baseline that is hardest to beat on lines. U distinct lines, F terms.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+import polars as pl
+from scipy import special
+
+from logjax.errors import LogjaxError
+from logjax.evaluation.thresholds import choose_threshold
+from logjax.examples.lines import Encoder, text_counts
+from logjax.examples.terms import Terms, features, fit_terms
+from logjax.examples.types import Data, Examples, Reason
+from logjax.files import load_arrays, read_json, save_arrays, write_json
+from logjax.rules import Rule, above
+from logjax.training.runtime import Runtime
+
+KIND, NEEDS, SCORES = 'lines', 'labels', 'distinct'
+TITLE = 'TF-IDF, logistic regression'
+RULES: dict[str, Rule] = {'detector.tfidf_lr.c': above(0, optional=True)}
+
+_GRID = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
+_DEFAULT_C = 1.0  # scikit-learn's
+_REASONS = 3
+
+
+class Detector(NamedTuple):
+  """A fitted regression.
+
+  Attributes:
+    terms: of the training lines.
+    coefficients: weight of each term, float64 [F].
+    intercept: of the logit.
+    c: inverse strength of the L2 penalty.
+    thresholds: one.
+    history: empty; nothing is trained in epochs.
+  """
+
+  terms: Terms
+  coefficients: np.ndarray
+  intercept: float
+  c: float
+  thresholds: tuple[float, ...]
+  history: tuple[dict[str, float], ...] = ({},)
+
+
+def fit(
+  config: ml_collections.ConfigDict, data: Data, *, key: jax.Array, runtime: Runtime
+) -> Detector:
+  """Fits the regression; the penalty is chosen by average precision on the validation lines.
+
+  It is fitted on the distinct pairs of text and label, each weighted by its rows, which equals a
+  fit on all rows. Both classes weigh the same.
+
+  Args:
+    config: of the run, resolved.
+    data: examples and their split.
+    key: not used; nothing here is random.
+    runtime: not used.
+
+  Raises:
+    LogjaxError: for training lines of one class only, or without a single word.
+  """
+  del key, runtime
+  # Not at the top: scoring with a saved detector needs no scikit-learn.
+  from sklearn.linear_model import LogisticRegression
+  from sklearn.metrics import average_precision_score
+
+  examples, (train, valid, _) = data.examples, data.split
+  known = text_counts(examples, train)
+  counts = known.select('normal', 'abnormal').to_numpy()
+  if not counts.any(axis=0).all():
+    kind = 'abnormal' if counts[:, 1].any() else 'normal'
+    raise LogjaxError(
+      f'TF-IDF with logistic regression needs both classes, and all {counts.sum():,} training '
+      f'rows are {kind}: give a larger training share (config.split) or other files'
+    )
+  terms = fit_terms(known['text'])
+  if not terms.terms:
+    raise LogjaxError(
+      f'none of the {counts.sum():,} training rows has a word: look at the masks (config.text)'
+    )
+  text, label = np.nonzero(counts)
+  x, y = features(terms, known['text'])[text], label.astype(bool)
+  weights = counts[text, label].astype(np.float64)
+
+  valid_abnormal = examples.abnormal[valid]
+  both = valid_abnormal.any() and not valid_abnormal.all()
+  grid = [config.detector.tfidf_lr.c] if config.detector.tfidf_lr.c else list(_GRID)
+  grid = grid if both or len(grid) == 1 else [_DEFAULT_C]
+  best, best_precision = None, -1.0
+  for c in grid:
+    model = LogisticRegression(C=c, class_weight='balanced', max_iter=10_000)
+    model.fit(x, y, sample_weight=weights)
+    detector = Detector(terms, model.coef_[0], float(model.intercept_[0]), c, ())
+    precision = 0.0
+    if both:
+      scores = _probability(detector, examples)[examples.index[valid]]
+      precision = average_precision_score(valid_abnormal, scores)
+    if precision > best_precision:  # of equally good penalties the stronger one
+      best, best_precision = detector, precision
+  scores = _probability(best, examples)[examples.index[valid]]
+  threshold = choose_threshold(config.detector.threshold, valid_abnormal, scores)
+  return best._replace(thresholds=(threshold,))
+
+
+def score(
+  config: ml_collections.ConfigDict, detector: Detector, examples: Examples, *, key: jax.Array
+) -> np.ndarray:
+  """Returns the probability of being abnormal of each distinct line, float64 [1, U]."""
+  del config, key
+  return _probability(detector, examples)[None]
+
+
+def _probability(detector: Detector, examples: Examples) -> np.ndarray:
+  texts = pl.Series(examples.distinct.masked, dtype=pl.String)
+  logit = features(detector.terms, texts) @ detector.coefficients + detector.intercept
+  return special.expit(logit)
+
+
+def explain(
+  config: ml_collections.ConfigDict,
+  detector: Detector,
+  encoder: Encoder,
+  examples: Examples,
+  index: np.ndarray,
+) -> list[list[Reason]]:
+  """Names the terms that raise the logit most, for the distinct lines `index`."""
+  del config, encoder
+  texts = pl.Series(examples.distinct.masked[index], dtype=pl.String)
+  weighted = features(detector.terms, texts).multiply(detector.coefficients).tocsr()
+  reasons = []
+  for row in range(len(texts)):
+    begin, end = weighted.indptr[row : row + 2]
+    columns, values = weighted.indices[begin:end], weighted.data[begin:end]
+    order = np.argsort(-values, kind='stable')[:_REASONS]
+    found = [
+      Reason('term', detector.terms.terms[columns[i]], (), float(values[i]))
+      for i in order
+      if values[i] > 0
+    ]
+    reasons.append(found)
+  return reasons
+
+
+def save(folder: Path, detector: Detector) -> None:
+  """Writes the coefficients as arrays, the terms and the threshold as JSON."""
+  folder.mkdir(parents=True, exist_ok=True)
+  save_arrays(
+    folder / 'coefficients.npz', idf=detector.terms.idf, coefficients=detector.coefficients
+  )
+  about = {
+    'terms': detector.terms.terms,
+    'intercept': detector.intercept,
+    'c': detector.c,
+    'thresholds': detector.thresholds,
+  }
+  write_json(folder / 'fitted.json', about)
+
+
+def restore(config: ml_collections.ConfigDict, folder: Path) -> Detector:
+  """Reads the detector that `save` wrote."""
+  del config
+  arrays = load_arrays(folder / 'coefficients.npz', ('idf', 'coefficients'))
+  about = read_json(folder / 'fitted.json', dict, f'delete {folder} and train again')
+  return Detector(
+    Terms(tuple(about['terms']), arrays['idf']),
+    arrays['coefficients'],
+    about['intercept'],
+    about['c'],
+    tuple(about['thresholds']),
+  )

@@ -1,0 +1,78 @@
+"""TF-IDF features of texts: their words and pairs of neighbouring words.
+
+U distinct texts, F terms. A word is what white space separates, so that a mask such as `<num>`
+stays one word. The features are those of scikit-learn's `TfidfVectorizer(lowercase=False,
+token_pattern=r'\\S+', ngram_range=(1, 2), sublinear_tf=True)`, with two differences: they are
+computed on columns, and they are saved as plain arrays that need no scikit-learn to be read.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from scipy import sparse
+
+_BATCH = 50_000  # texts that are split into words at a time: bounds the memory
+
+
+class Terms(NamedTuple):
+  """The terms of a corpus.
+
+  Attributes:
+    terms: words, and pairs of words joined by a space, in alphabetical order, F of them.
+    idf: inverse document frequency ln((1 + U) / (1 + texts with the term)) + 1, float64 [F].
+  """
+
+  terms: tuple[str, ...]
+  idf: np.ndarray
+
+
+def fit_terms(texts: pl.Series) -> Terms:
+  """Collects the terms of distinct texts [U].
+
+  Document frequencies count distinct texts, not rows. So a message that is repeated a million
+  times does not make its words worthless.
+  """
+  counts = pl.concat([_terms_of(part) for part in _batches(texts)])
+  frequency = counts.group_by('term').agg(pl.len().alias('texts')).sort('term')
+  idf = np.log((1 + len(texts)) / (1 + frequency['texts'].to_numpy())) + 1
+  return Terms(tuple(frequency['term'].to_list()), idf)
+
+
+def features(terms: Terms, texts: pl.Series) -> sparse.csr_array:
+  """Returns the TF-IDF features of texts [U], rows of length 1 (or 0), float64 [U, F].
+
+  A term that occurs n times counts 1 + ln n. Terms that `fit_terms` never saw are left out.
+  """
+  columns = pl.DataFrame({'term': list(terms.terms)}, schema={'term': pl.String})
+  columns = columns.with_row_index('column')
+  parts = [
+    _features_of(_terms_of(part).join(columns, on='term'), terms, len(part))
+    for part in _batches(texts)
+  ]
+  return sparse.vstack(parts, format='csr')
+
+
+def _features_of(found: pl.DataFrame, terms: Terms, rows: int) -> sparse.csr_array:
+  """Weighs and normalises the terms found in some texts."""
+  found = found.sort('row', 'column')
+  # scikit-learn's trees take 32-bit indices only.
+  row, column = (found[name].to_numpy().astype(np.int32) for name in ('row', 'column'))
+  values = (1 + np.log(found['count'].to_numpy())) * terms.idf[column]
+  norm = np.sqrt(np.bincount(row, values**2, minlength=rows))
+  values = values / norm[row]
+  return sparse.csr_array((values, (row, column)), shape=(rows, len(terms.terms)))
+
+
+def _terms_of(texts: pl.Series) -> pl.DataFrame:
+  """Counts the terms of each text: row (its place), term, count."""
+  words = pl.DataFrame({'term': texts.str.extract_all(r'\S+')}).with_row_index('row')
+  words = words.explode('term').filter(pl.col('term').is_not_null())
+  after = pl.col('term').shift(-1).over('row')
+  pairs = words.with_columns(term=pl.col('term') + ' ' + after).filter(pl.col('term').is_not_null())
+  return pl.concat([words, pairs]).group_by('row', 'term').agg(pl.len().alias('count'))
+
+
+def _batches(texts: pl.Series) -> list[pl.Series]:
+  """Cuts texts into parts; there is at least one, which may be empty."""
+  return [texts.slice(begin, _BATCH) for begin in range(0, max(1, len(texts)), _BATCH)]
