@@ -12,9 +12,18 @@ import numpy as np
 
 from logjax.benchmarks.floor import Work
 from logjax.benchmarks.workload import Workload, count_rollouts, count_tokens
-from logjax.seqgan import train
-from logjax.seqgan.rollout import make_sentence_critic, rollout_sums
+from logjax.seqgan.critics import make_sentence_critic
+from logjax.seqgan.rollout import rollout_sums
 from logjax.seqgan.sampling import make_policy
+from logjax.seqgan.state import SeqGAN, SeqGANState
+from logjax.seqgan.steps import (
+  make_action_values,
+  make_discriminator_step,
+  make_generator_step,
+  make_mle_step,
+  make_sampler,
+  rollouts_of_device,
+)
 from logjax.training.parallel import (
   gather_over_devices,
   scan_steps,
@@ -59,12 +68,12 @@ class Call(NamedTuple):
 
 
 def sample(
-  model: train.SeqGAN, state: train.SeqGANState, workload: Workload, sizes: Sizes, key: jax.Array
+  model: SeqGAN, state: SeqGANState, workload: Workload, sizes: Sizes, key: jax.Array
 ) -> Call:
   """Free sampling; its tokens are those drawn, each sentence's end included."""
   keys = jax.random.split(key, (1, sizes.sentences))
   tokens = count_tokens(_draw(model, state, keys))
-  sampler = train.make_sampler(model)
+  sampler = make_sampler(model)
 
   def step(state, batch, keys):
     del batch
@@ -76,7 +85,7 @@ def sample(
 
 
 def rollouts(
-  model: train.SeqGAN, state: train.SeqGANState, workload: Workload, sizes: Sizes, key: jax.Array
+  model: SeqGAN, state: SeqGANState, workload: Workload, sizes: Sizes, key: jax.Array
 ) -> Call:
   """The rollouts of a batch alone, with a critic that adds token ids up.
 
@@ -95,7 +104,7 @@ def rollouts(
       make_sentence_critic(model.length, lambda sentence: jnp.sum(sentence).astype(jnp.float32)),
       sentences[0],
       keys[0],
-      train.rollouts_of_device(model.rewards.rollouts),
+      rollouts_of_device(model.rewards.rollouts),
       rollouts=model.rewards.rollouts,
       block=model.rewards.block,
       share=model.rewards.share_equal_prefixes,
@@ -107,13 +116,13 @@ def rollouts(
 
 
 def rewards(
-  model: train.SeqGAN, state: train.SeqGANState, workload: Workload, sizes: Sizes, key: jax.Array
+  model: SeqGAN, state: SeqGANState, workload: Workload, sizes: Sizes, key: jax.Array
 ) -> Call:
   """The action values of a batch (equation 4); its tokens are those of its rollouts."""
   sentences = jnp.asarray(workload.cycle(sizes.batch))[None]
   keys = jax.random.split(key, (1, sizes.batch))
   needed = count_rollouts(model, state, sentences, keys)
-  values = train.make_values(model)
+  values = make_action_values(model)
 
   def step(state, sentences, keys):
     return values(state, *gather_over_devices((sentences, keys), axis=1))
@@ -123,7 +132,7 @@ def rewards(
 
 
 def generator_step(
-  model: train.SeqGAN, state: train.SeqGANState, workload: Workload, sizes: Sizes, key: jax.Array
+  model: SeqGAN, state: SeqGANState, workload: Workload, sizes: Sizes, key: jax.Array
 ) -> Call:
   """One policy-gradient step; its tokens are those sampled and those of their rollouts."""
   keys = jax.random.split(key, (1, sizes.batch, 2))
@@ -133,12 +142,12 @@ def generator_step(
   tokens = sampled + needed.tokens
   work = Work(drawn=tokens, learned=sampled, judged=needed.sentences + sizes.batch)
   batch = jnp.zeros(keys.shape)  # Not used: the step makes its own.
-  step = train.make_generator_step(model, sizes.batch)
+  step = make_generator_step(model, sizes.batch)
   return Call(step, batch, keys, 1, sizes.batch, tokens, work)
 
 
 def discriminator_step(
-  model: train.SeqGAN, state: train.SeqGANState, workload: Workload, sizes: Sizes, key: jax.Array
+  model: SeqGAN, state: SeqGANState, workload: Workload, sizes: Sizes, key: jax.Array
 ) -> Call:
   """One step on a batch, every other row real; its tokens are those of the rows and their ends."""
   sample_key, step_key = jax.random.split(key)
@@ -148,7 +157,7 @@ def discriminator_step(
   sentences = np.where(is_real[:, None], workload.cycle(sizes.batch), generated)[None]
   batch = ((jnp.asarray(sentences), jnp.asarray(is_real[None])), jnp.ones((1, sizes.batch)))
   return Call(
-    train.make_discriminator_step(model),
+    make_discriminator_step(model),
     batch,
     jax.random.split(step_key, (1, sizes.batch)),
     1,
@@ -159,7 +168,7 @@ def discriminator_step(
 
 
 def mle_epoch(
-  model: train.SeqGAN, state: train.SeqGANState, workload: Workload, sizes: Sizes, key: jax.Array
+  model: SeqGAN, state: SeqGANState, workload: Workload, sizes: Sizes, key: jax.Array
 ) -> Call:
   """An epoch of maximum likelihood; its tokens are those of the rows and their ends."""
   del state
@@ -168,7 +177,7 @@ def mle_epoch(
   shape = (steps, 1, sizes.batch)
   sentences = jnp.asarray(rows).reshape(*shape, -1)
   return Call(
-    scan_steps(train.make_mle_step(model)),
+    scan_steps(make_mle_step(model)),
     (sentences, jnp.ones(shape)),
     jax.random.split(key, shape),
     2,
@@ -178,6 +187,6 @@ def mle_epoch(
   )
 
 
-def _draw(model: train.SeqGAN, state: train.SeqGANState, keys: jax.Array) -> jax.Array:
+def _draw(model: SeqGAN, state: SeqGANState, keys: jax.Array) -> jax.Array:
   """The sentences [1, B, T] that the generator writes with these keys [1, B]."""
-  return jax.jit(train.make_sampler(model))((state.generator.params, state.allowed), keys)
+  return jax.jit(make_sampler(model))((state.generator.params, state.allowed), keys)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from logjax.seqgan.train import SeqGAN, SeqGANState
+from logjax.seqgan.state import SeqGAN, SeqGANState
 from logjax.training.parallel import parallel, replicate, sum_over_devices
 
 _LEAST_SECONDS = 0.05  # of a timed loop
@@ -104,7 +104,9 @@ def _step(model: SeqGAN, params: Any, h: Any) -> tuple[Any, jax.Array]:
 def _judgement(model: SeqGAN, params: Any, maxima: jax.Array) -> jax.Array:
   """From windows' maxima [L, F] through the highway layer: the sum of the two logits, [L]."""
   discriminator = model.discriminator
-  score = jax.vmap(lambda m: discriminator.apply({'params': params}, m, method=discriminator.score))
+  score = jax.vmap(
+    lambda m: discriminator.apply({'params': params}, m, method=discriminator.classify_maxima)
+  )
   return score(maxima).sum(axis=1)
 
 

@@ -15,7 +15,7 @@ import ml_collections
 
 from logjax.benchmarks.calls import Call
 from logjax.benchmarks.floor import floor_seconds
-from logjax.seqgan.train import SeqGAN, SeqGANState
+from logjax.seqgan.state import SeqGAN, SeqGANState
 from logjax.training.parallel import parallel, replicate, shard
 
 _LEAST_BLOCK = 0.1  # seconds: a shorter call is repeated within a block

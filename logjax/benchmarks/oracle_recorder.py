@@ -23,7 +23,7 @@ from logjax.benchmarks.oracle_judge import Judge
 from logjax.errors import LogjaxError
 from logjax.seqgan.fit import STAGES
 from logjax.seqgan.models import Generator
-from logjax.seqgan.train import SeqGANState
+from logjax.seqgan.state import SeqGANState
 from logjax.training.checkpoint import restore_params, save_params
 from logjax.training.runtime import Runtime
 

@@ -39,7 +39,7 @@ from logjax.benchmarks.workload import Workload, create_state, real, synthetic
 from logjax.corpora.formats import FORMATS
 from logjax.errors import LogjaxError
 from logjax.seqgan.generators import make_model
-from logjax.seqgan.train import SeqGAN, SeqGANState
+from logjax.seqgan.state import SeqGAN, SeqGANState
 from logjax.settings import check_filters, check_values, flatten
 from logjax.training.parallel import choose_devices
 

@@ -18,11 +18,12 @@ from logjax.corpora.parsing import parse_blocks
 from logjax.corpora.reading import read_blocks
 from logjax.errors import LogjaxError
 from logjax.examples.text import PAD, fit_vocabulary, read_texts
-from logjax.seqgan import train
+from logjax.seqgan.critics import Critic
 from logjax.seqgan.fit import fit_generators
-from logjax.seqgan.rollout import Critic, prefixes_to_finish, rollout_sums
+from logjax.seqgan.rollout import prefixes_to_finish, rollout_sums
 from logjax.seqgan.sampling import make_policy
 from logjax.seqgan.sets import make_sets
+from logjax.seqgan.state import SeqGAN, SeqGANState, create_seqgan_state
 from logjax.training.progress import Progress
 from logjax.training.runtime import quiet_runtime
 
@@ -125,9 +126,9 @@ def real(config: ml_collections.ConfigDict, devices: int) -> Workload:
   return Workload('real', sets.rows[0], sets.allowed, generators.params)
 
 
-def create_state(model: train.SeqGAN, workload: Workload, key: jax.Array) -> train.SeqGANState:
+def create_state(model: SeqGAN, workload: Workload, key: jax.Array) -> SeqGANState:
   """Returns the state that a workload is measured in, with the workload's generator."""
-  state = jax.jit(functools.partial(train.create, model))(workload.allowed, key)
+  state = jax.jit(functools.partial(create_seqgan_state, model))(workload.allowed, key)
   if workload.generator is None:
     return state
   params = jax.tree.map(jnp.asarray, workload.generator)
@@ -141,7 +142,7 @@ def count_tokens(sentences: np.ndarray) -> int:
 
 
 def count_rollouts(
-  model: train.SeqGAN, state: train.SeqGANState, sentences: jax.Array, keys: jax.Array
+  model: SeqGAN, state: SeqGANState, sentences: jax.Array, keys: jax.Array
 ) -> Rollouts:
   """Counts what the rollouts of a batch draw until each sentence ends, given the same keys.
 
@@ -149,7 +150,7 @@ def count_rollouts(
     model: whose `rewards` say how many rollouts, and whether equal prefixes share them.
     state: with the rollout policy.
     sentences: int [1, B, T].
-    keys: as given to `make_values`, [1, B].
+    keys: as given to `make_action_values`, [1, B].
   """
   rewards, length = model.rewards, model.length
   share = rewards.share_equal_prefixes

@@ -22,8 +22,9 @@ from logjax.benchmarks.workload import (
 )
 from logjax.corpora.simulated.simulate import simulate
 from logjax.errors import LogjaxError
+from logjax.seqgan.critics import make_sentence_critic
 from logjax.seqgan.fit import make_model
-from logjax.seqgan.rollout import keep_prefixes, make_sentence_critic
+from logjax.seqgan.rollout import scan_prefixes
 from logjax.seqgan.sampling import make_policy, next_token
 
 FIELDS = {
@@ -148,7 +149,7 @@ def test_rollouts_that_end_somewhere_are_counted_as_a_loop_over_them_counts():
   )
   critic = make_sentence_critic(5, jnp.sum)
   step = jax.jit(lambda h, token, u: next_token(policy, h, token, u, jnp.bool_(False)))
-  keep = jax.jit(lambda row: keep_prefixes(policy, critic, row))
+  keep = jax.jit(lambda row: scan_prefixes(policy, critic, row))
   uniforms = jax.jit(
     lambda key, t, n: jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, t), n), (5,))
   )
