@@ -1,8 +1,10 @@
 """Chawla et al.'s SMOTE: new rows between an abnormal row and its nearest ones (JAIR 16, 2002).
 
-Both variants work on the distinct rows, each once: equal rows would be each other's nearest, and
-nothing new would lie between them. So rare rows are drawn from as often as frequent ones. n
-distinct rows, T tokens a row, V of their tokens, C units of a code.
+Both variants work on the distinct rows, each once. Otherwise equal rows would be each other's
+nearest neighbours, with nothing new between them. So rare rows are drawn from as often as frequent
+ones.
+
+n distinct rows, T tokens a row, V distinct tokens, C units of a code.
 """
 
 from typing import Any, NamedTuple
@@ -26,21 +28,21 @@ from logjax.seqgan.sets import make_sets, to_vocabulary
 from logjax.training.blocks import make_apply
 from logjax.training.runtime import Runtime
 
-# Rows of an autoencoder's epoch: a few rows are gone through many times, or they teach too little.
+# Rows of an autoencoder's epoch: few rows are repeated, for enough gradient steps.
 _ROWS_PER_EPOCH = 1_024
-# Each of them is compared with each: 2 s on one core at 40 tokens a row.
+# All pairs are compared: 2 s on one core at 40 tokens a row.
 _MOST_ROWS = 5_000
 
 
 class Codes(NamedTuple):
-  """Distinct rows as points between which others lie, and the network that reads points.
+  """The codes of the distinct rows, and the autoencoder to decode new codes.
 
   Attributes:
     model: autoencoder of rows of local token ids.
     params: its parameters.
-    tokens: the vocabulary's id of every local id, int32 [1, V].
+    tokens: vocabulary id of every local id, int32 [1, V].
     points: code of each row, float32 [n, C].
-    length: T of the local rows, which may be shorter than the given ones.
+    length: T of the local rows, without the padding common to all rows.
   """
 
   model: Autoencoder
@@ -51,7 +53,7 @@ class Codes(NamedTuple):
 
 
 def distinct_rows(rows: np.ndarray, seed: int) -> np.ndarray:
-  """Returns the distinct rows that have a token, or 5,000 of them drawn at random.
+  """Returns the distinct rows with at least one token, or 5,000 of them drawn at random.
 
   Args:
     rows: [N, T].
@@ -72,14 +74,14 @@ def fit_codes(
   key: jax.Array,
   runtime: Runtime,
 ) -> Codes:
-  """Trains an autoencoder that names the token at every position; its code is the second layer.
+  """Trains an autoencoder of token rows; the code of a row is the output of the second layer.
 
-  It has the layers, the learning rate and the epochs of `config.detector.autoencoder`, but neither
-  dropout nor L1: it shall reproduce the rows, not generalise.
+  It has the layers, the learning rate and the epochs of `config.detector.autoencoder`, but no
+  dropout and no L1 penalty: it should reproduce the rows, not generalise.
 
   Args:
     config: of the run, resolved.
-    rows: distinct rows [n, T], each with a token.
+    rows: distinct rows [n, T], each with at least one token.
     key: consumed.
     runtime: of the run.
   """
@@ -113,15 +115,15 @@ def fit_codes(
 
 
 def smote_rows(codes: Codes, count: int, *, length: int, neighbours: int, seed: int) -> np.ndarray:
-  """Draws codes between neighbouring ones, by imbalanced-learn's SMOTE, and decodes them.
+  """Draws codes between neighbouring codes by imbalanced-learn's SMOTE, and decodes them.
 
-  The network's most probable token is taken at each position; a row ends at its first padding.
+  The most probable token is taken at each position; a row ends at its first padding.
 
   Args:
     codes: of the rows.
-    count: rows to make.
+    count: number of rows to make.
     length: T of the rows to make.
-    neighbours: nearest codes that a code is drawn towards; fewer where there are fewer.
+    neighbours: number of nearest codes to draw towards; at most n - 1.
     seed: of the draws.
 
   Returns:
@@ -132,16 +134,17 @@ def smote_rows(codes: Codes, count: int, *, length: int, neighbours: int, seed: 
   if neighbours == 0:
     drawn = np.repeat(points, count, axis=0)
   else:
-    wanted = {0: len(points) + count, 1: 1}  # one code of another class, which the sampler needs
+    # The sampler insists on a second class: one extra code with the label 1, last in the input.
+    wanted = {0: len(points) + count, 1: 1}
     sampler = SMOTE(sampling_strategy=wanted, k_neighbors=neighbours, random_state=seed)
     labels = np.arange(len(points) + 1) == len(points)
     both, _ = sampler.fit_resample(np.concatenate([points, points[:1]]), labels.astype(int))
-    drawn = both[len(points) + 1 :]
+    drawn = both[len(points) + 1 :]  # new codes follow the input
   return _decode(codes, drawn, length)
 
 
 def _decode(codes: Codes, points: np.ndarray, length: int) -> np.ndarray:
-  """Reads codes [N, C] as rows of vocabulary ids, int32 [N, length]."""
+  """Decodes codes [N, C] to rows of vocabulary ids, int32 [N, length]."""
 
   def tokens_of(params: Any, code: jax.Array) -> jax.Array:
     return jnp.argmax(decode(codes.model, params, code).reshape(codes.length, -1), axis=1)
@@ -151,32 +154,37 @@ def _decode(codes: Codes, points: np.ndarray, length: int) -> np.ndarray:
 
 
 def smoten_rows(rows: np.ndarray, count: int, *, neighbours: int, seed: int) -> np.ndarray:
-  """Draws rows by SMOTE-N: at each position the token that most of a row and its nearest have.
+  """Draws rows by a Hamming-distance variant of SMOTE-N: a vote of each row and its neighbours.
 
-  imbalanced-learn's SMOTEN measures how far tokens are apart by the labels they come with, which
-  within one class are all the same: to it no two rows differ. Here it is the number of positions
-  that differ. Of equally frequent tokens the row's own, or its nearest neighbour's, is taken, and
-  not the one with the smallest id, which is padding. A row has one such vote, so there are at most
-  as many distinct results as distinct rows.
+  At each position the most frequent token among the row and its nearest rows is taken.
+
+  This is not the published SMOTE-N. That one measures distances with the value-difference metric,
+  from the labels of each token, and so needs rows of both classes. An oversampler here sees the
+  rare class alone, so the distance of two rows is their number of different positions. (Called with
+  one class, imbalanced-learn's SMOTEN has the distance 0 for every pair of rows.)
+
+  Ties go to the row's own token, then to its nearest neighbour's. The smallest id, as in
+  imbalanced-learn, would be padding. Each row has one result, so there are at most n distinct ones.
 
   Args:
-    rows: distinct rows [n, T], each with a token.
-    count: rows to make.
-    neighbours: nearest rows that vote, beside the row; fewer where there are fewer.
+    rows: distinct rows [n, T], each with at least one token.
+    count: number of rows to make.
+    neighbours: number of nearest rows to vote besides the row; at most n - 1.
     seed: of the draws.
 
   Returns:
     int32 [count, T].
   """
   voters = NearestNeighbors(n_neighbors=min(neighbours + 1, len(rows)), metric='hamming')
-  # First the row itself: no other is at distance 0.
+  # Nearest first, so voter 0 is the row itself: the rows are distinct, no other has distance 0.
   near = rows[voters.fit(rows).kneighbors(rows, return_distance=False)]  # [n, voters, T]
+  # votes[r, v, t]: number of voters of row r with the same token as voter v at position t.
   votes = sum((near == near[:, i : i + 1]).astype(np.int32) for i in range(near.shape[1]))
-  winner = votes.argmax(axis=1)[:, None]
+  winner = votes.argmax(axis=1)[:, None]  # the first, so the nearest, of equal voters
   voted = until_padding(np.take_along_axis(near, winner, axis=1)[:, 0])
   return voted[np.random.default_rng(seed).integers(len(voted), size=count)]
 
 
 def until_padding(rows: np.ndarray) -> np.ndarray:
-  """Returns rows [N, T] with nothing but padding after their first padding."""
+  """Replaces all tokens after the first padding of a row [N, T] by padding, int32 [N, T]."""
   return np.where(np.logical_and.accumulate(rows != PAD, axis=1), rows, PAD).astype(np.int32)
