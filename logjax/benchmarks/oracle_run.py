@@ -16,14 +16,10 @@ import rich.box
 import rich.console
 import rich.table
 
-from logjax.benchmarks.oracle import (
-  Writer,
-  allowed_tokens,
-  draw_oracle,
-  load_oracle,
-  sample_rows,
-)
-from logjax.benchmarks.oracle_judge import DISTINCT, Judge
+from logjax.benchmarks.oracle.judge import DISTINCT
+from logjax.benchmarks.oracle.judge import OracleMetrics as Judge
+from logjax.benchmarks.oracle.model import SequenceModel as Writer
+from logjax.benchmarks.oracle.model import allowed_tokens, draw_oracle, load_oracle, sample_rows
 from logjax.benchmarks.oracle_recorder import ADVERSARIAL, MLE, OutOfTime, Recorder
 from logjax.errors import LogjaxError
 from logjax.files import read_json, write_json
