@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from logjax.examples.text import PAD
-from logjax.seqgan.models import window_responses
+from logjax.seqgan.tables import window_responses
 
 
 class Critic(NamedTuple):

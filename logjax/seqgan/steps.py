@@ -20,7 +20,6 @@ from jax import lax
 
 from logjax.seqgan import losses
 from logjax.seqgan.critics import Critic, make_window_critic
-from logjax.seqgan.models import tables_are_faster
 from logjax.seqgan.rollout import action_values, rollout_sums
 from logjax.seqgan.sampling import (
   is_inside,
@@ -29,6 +28,7 @@ from logjax.seqgan.sampling import (
   sample_sentence,
 )
 from logjax.seqgan.state import SeqGAN, SeqGANState
+from logjax.seqgan.tables import tables_are_faster
 from logjax.training.parallel import (
   devices_of_step,
   gather_over_devices,

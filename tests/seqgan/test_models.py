@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from logjax.seqgan.models import (
-  Discriminator,
-  Generator,
+from logjax.seqgan.models import Discriminator, Generator
+from logjax.seqgan.tables import (
   group_widths,
   responses_at,
   strongest_windows,
