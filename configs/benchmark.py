@@ -1,17 +1,13 @@
-"""How fast SeqGAN is sampled, rewarded and trained, and how near that is to what is possible.
+"""Throughput of SeqGAN: sampling, rewards and training, beside the least possible time.
 
 python -m logjax.main --config=configs/benchmark.py --mode=benchmark
 
-prints one JSON line a measurement (logjax/benchmarks/throughput.py says what is in it), and at
-last a table on standard error. A log gives a real shape besides:
+prints one JSON line per measurement (logjax/benchmarks/throughput.py lists the fields), and a table
+on standard error at the end. With a log the benchmark also runs on real rows:
 
   bash launch/benchmark.sh --config.benchmark.log=BGL.log
 
-Weak scaling, here over simulated devices, which share the cores of the machine:
-
-  JAX_NUM_CPU_DEVICES=8 bash launch/benchmark.sh --config.benchmark.weak_scaling="(1,2,4,8)"
-
-Some of it alone: --config.benchmark.names="('rollouts',)" --config.benchmark.vocabularies="(240,)".
+A part of it: --config.benchmark.names="('rollouts',)" --config.benchmark.vocabularies="(240,)".
 """
 
 from ml_collections import ConfigDict
@@ -24,24 +20,21 @@ def get_config(choice: str = '') -> ConfigDict:
   if choice:
     raise ValueError(f'unknown choice {choice!r}: configs/benchmark.py has none')
   config = ConfigDict()
-  # Seed of the rows, the initial parameters, and what is drawn from them.
+  # Seed of the rows, the initial parameters, and the draws.
   config.seed = 0
-  # Each measurement is made on one device, and on so many; 0 means all that divide the batch.
+  # Each measurement is made on one device and on this number; 0 means all that divide the batch.
   config.devices = 0
   config.benchmark = benchmark()
   # Sizes of the models; batch and rollouts are those of the workload. [seqgan]
   config.seqgan = default.seqgan()
   config.discriminators = discriminators()
-  # Of the paper's classifier, whose step weak scaling measures.
-  config.detector = ConfigDict({'gru': default.gru()})
-  config.detector.gru.dropout_means = 'keep'
   return config
 
 
 def benchmark() -> ConfigDict:
-  """What is measured, and how often."""
+  """Returns the measurements and their number of repetitions."""
   benchmark = ConfigDict()
-  # What is measured: 'sample', 'rollouts' (without a discriminator), 'rewards', 'generator_step',
+  # Calls to measure: 'sample', 'rollouts' (without a discriminator), 'rewards', 'generator_step',
   # 'discriminator_step' and 'mle_epoch'.
   benchmark.names = (
     'sample',
@@ -53,38 +46,35 @@ def benchmark() -> ConfigDict:
   )
   # Vocabularies of the synthetic workload, tokens: [seqgan] has 5,000; those of logs are smaller.
   benchmark.vocabularies = (1_000, 240)
-  # Tokens of a synthetic row, none of which ends sooner; a longer real row is cut. [paper]
+  # Tokens of a synthetic row; none ends early. Longer real rows are cut. [paper]
   benchmark.length = 40
-  # Discriminators that measurements with one are made with, by their names below.
+  # Discriminators for the measurements with one, by their names below.
   benchmark.discriminators = ('seqgan', 'small')
-  # Sentences that 'sample' draws in one call, in batches of that size.
+  # Sentences of one call of 'sample'.
   benchmark.sentences = 2_048
-  # Rows of 'mle_epoch', of which whole batches are used.
+  # Rows of 'mle_epoch', rounded down to whole batches.
   benchmark.mle_rows = 10_000
   # Calls before the timed ones, after compilation.
   benchmark.warm_up = 2
   # Timed blocks of a measurement; each is one call, or several where one is very short.
   benchmark.blocks = 5
-  # After three blocks none begins once those of a measurement took so many seconds together.
+  # After three blocks no further one begins when a measurement has taken this many seconds.
   benchmark.seconds = 30.0
-  # A log file whose abnormal lines are a workload too, masked and tokenised as in a run with an
-  # honest protocol; '' for none.
+  # A log file; its abnormal lines are another workload, masked and tokenised as under the honest
+  # protocol. '' for none.
   benchmark.log = ''
-  # Its format: 'bgl' or 'thunderbird', whose lines have labels.
+  # Its format: 'bgl' or 'thunderbird', the formats with labels.
   benchmark.log_format = 'bgl'
-  # Epochs of maximum likelihood on those lines, `seqgan.rows_per_epoch` rows each, before the
-  # generator is timed: its sentences are then about as long as the real ones.
+  # Epochs of maximum likelihood on these lines, `seqgan.rows_per_epoch` rows each, before the
+  # measurements: then generated sentences are about as long as the real rows.
   benchmark.mle_epochs = 20
-  # Numbers of devices to measure weak scaling on, and nothing else, say (1, 2, 4, 8): the rollouts
-  # and the rows of the classifier's step grow with them. () for the measurements above. [logjax]
-  benchmark.weak_scaling = ()
   return benchmark
 
 
 def discriminators() -> ConfigDict:
-  """Discriminators by name: the widths of their convolutions, and the filters of each width."""
+  """Returns discriminators by name: the widths of the convolutions and the filters of each."""
   discriminators = ConfigDict()
-  # The published one [seqgan], and that of the runs that train in minutes on a CPU. [logjax]
+  # The published one [seqgan], and the one of the short schedules for a CPU. [logjax]
   for name, settings in (
     ('seqgan', default.seqgan()),
     ('small', default.get_config().seqgan),

@@ -188,8 +188,8 @@ def seqgan() -> ConfigDict:
   # Rollouts that run together on a device: bounds the memory. 0: 1,024 on a CPU (where 512 and
   # 2,048 were as fast), 16,384 on an accelerator (untested). [logjax]
   seqgan.rollout_block = 0
-  # Whether equal prefixes of a batch share their N rollouts. Each token's expected reward is the
-  # same; real alerts have few texts, and this saves nearly all of their rollouts. [logjax]
+  # Equal prefixes of a batch share their N rollouts. Real alerts have few texts, so this saves
+  # nearly all rollouts. The rewards stay unbiased but get noisier (docs/rollouts.md). [logjax]
   seqgan.share_equal_prefixes = True
   # What rewards a token: 'discriminator' (equation 4, [paper]), or a control that knows nothing:
   # 'constant' (1 / 2) or 'random' (uniform in [0, 1)). [logjax]

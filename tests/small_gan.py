@@ -7,7 +7,7 @@ import numpy as np
 import optax
 
 from logjax.seqgan.models import Discriminator, Generator
-from logjax.seqgan.train import Rewards, SeqGAN, SeqGANState, create
+from logjax.seqgan.state import Rewards, SeqGAN, SeqGANState, create_seqgan_state
 from logjax.training.parallel import divide, divide_batch, parallel
 
 SETS, BATCH, LENGTH, VOCABULARY = 2, 4, 4, 5
@@ -45,7 +45,7 @@ MODEL = make_model(optax.sgd(1.0))
 
 def create_state(model: SeqGAN = MODEL) -> SeqGANState:
   """Before training, but with discriminators that have an opinion."""
-  state = jax.jit(functools.partial(create, model))(ALLOWED, jax.random.key(0))
+  state = jax.jit(functools.partial(create_seqgan_state, model))(ALLOWED, jax.random.key(0))
   params = jax.tree.map(lambda x: 2 * x, state.discriminator.params)
   return state.replace(discriminator=state.discriminator.replace(params=params))
 

@@ -1,6 +1,6 @@
-"""What the benchmark calls: SeqGAN's steps on a batch of a workload, and the work that is in them.
+"""The calls of the benchmark: steps of SeqGAN on a workload, with the work in each.
 
-K = 1 set. B batch, S steps, T time, N rollouts.
+K = 1 set. B batch, T time, N rollouts.
 """
 
 from collections.abc import Callable
@@ -12,41 +12,54 @@ import numpy as np
 
 from logjax.benchmarks.floor import Work
 from logjax.benchmarks.workload import Workload, count_rollouts, count_tokens
-from logjax.seqgan import train
-from logjax.seqgan.rollout import make_sentence_critic, rollout_sums
+from logjax.seqgan.critics import make_sentence_critic
+from logjax.seqgan.rollout import rollout_sums
 from logjax.seqgan.sampling import make_policy
-from logjax.training.parallel import (
-  gather_over_devices,
-  scan_steps,
-  sum_over_devices,
+from logjax.seqgan.state import SeqGAN, SeqGANState
+from logjax.seqgan.steps import (
+  make_action_values,
+  make_discriminator_step,
+  make_generator_step,
+  make_mle_step,
+  make_sampler,
+  rollouts_of_device,
 )
+from logjax.training.parallel import gather_over_devices, scan_steps, sum_over_devices
 
 
-class Sizes(NamedTuple):
-  """How many of what.
+class Case(NamedTuple):
+  """The input of a call.
 
   Attributes:
+    model: models and optimisers.
+    state: their state, K = 1.
+    workload: the rows.
     batch: B.
-    sentences: that 'sample' draws.
-    mle_rows: of 'mle_epoch'; whole batches of them are used.
+    sentences: number of sentences for 'sample'.
+    mle_rows: number of rows for 'mle_epoch', rounded down to whole batches.
+    key: not consumed; every call made from a case draws the same.
   """
 
+  model: SeqGAN
+  state: SeqGANState
+  workload: Workload
   batch: int
   sentences: int
   mle_rows: int
+  key: jax.Array
 
 
 class Call(NamedTuple):
-  """One call, the same each time: `step(state, batch, keys)`.
+  """One call `step(state, batch, keys)`, the same each time.
 
   Attributes:
     step: for `parallel`.
-    batch: its arrays, whole.
-    keys: likewise.
-    axis: of both, that is divided among the devices.
-    rows: sentences that are drawn, rewarded or learned.
-    tokens: useful ones.
-    work: what cannot be avoided.
+    batch: whole arrays of the batch.
+    keys: whole array of keys.
+    axis: axis of both, divided among the devices.
+    rows: number of sentences drawn, rewarded or learned.
+    tokens: number of useful tokens.
+    work: the unavoidable work.
   """
 
   step: Callable
@@ -58,126 +71,98 @@ class Call(NamedTuple):
   work: Work
 
 
-def sample(
-  model: train.SeqGAN, state: train.SeqGANState, workload: Workload, sizes: Sizes, key: jax.Array
-) -> Call:
-  """Free sampling; its tokens are those drawn, each sentence's end included."""
-  keys = jax.random.split(key, (1, sizes.sentences))
-  tokens = count_tokens(_draw(model, state, keys))
-  sampler = train.make_sampler(model)
+def sample(case: Case) -> Call:
+  """Samples sentences. Tokens: all drawn ones, the end of each sentence included."""
+  keys = jax.random.split(case.key, (1, case.sentences))
+  tokens = count_tokens(_draw(case, keys))
+  sampler = make_sampler(case.model)
 
   def step(state, batch, keys):
     del batch
-    drawn = sampler((state.generator.params, state.allowed), keys)
-    return gather_over_devices(drawn, axis=1)
+    return gather_over_devices(sampler((state.generator.params, state.allowed), keys), axis=1)
 
-  batch = jnp.zeros(keys.shape)
-  return Call(step, batch, keys, 1, sizes.sentences, tokens, Work(drawn=tokens))
+  return Call(step, jnp.zeros(keys.shape), keys, 1, case.sentences, tokens, Work(drawn=tokens))
 
 
-def rollouts(
-  model: train.SeqGAN, state: train.SeqGANState, workload: Workload, sizes: Sizes, key: jax.Array
-) -> Call:
-  """The rollouts of a batch alone, with a critic that adds token ids up.
+def rollouts(case: Case) -> Call:
+  """Runs the rollouts of a batch without a discriminator; the score is the sum of the token ids.
 
-  Its tokens are those that equation 4 needs: for every prefix that has not ended, what its N
-  rollouts draw until they end, N * (T - t) where no sentence ends sooner. Where equal prefixes
-  share their rollouts, only the first of them counts.
+  Tokens: those of equation 4, drawn until each rollout ends, for every prefix before its end. If
+  no sentence ends early these are N * (T - t) for a prefix of length t. If equal prefixes share
+  their rollouts, only the first one counts.
   """
+  model = case.model
 
   def step(state, sentences, keys):
     sentences, keys = gather_over_devices((sentences, keys), axis=1)
-    policy = make_policy(
-      model.generator, jax.tree.map(lambda x: x[0], state.rollout), state.allowed[0]
-    )
+    rollout_params = jax.tree.map(lambda x: x[0], state.rollout)
     sums = rollout_sums(
-      policy,
+      make_policy(model.generator, rollout_params, state.allowed[0]),
       make_sentence_critic(model.length, lambda sentence: jnp.sum(sentence).astype(jnp.float32)),
       sentences[0],
       keys[0],
-      train.rollouts_of_device(model.rewards.rollouts),
+      rollouts_of_device(model.rewards.rollouts),
       rollouts=model.rewards.rollouts,
       block=model.rewards.block,
       share=model.rewards.share_equal_prefixes,
     )
     return sum_over_devices(sums)
 
-  call = rewards(model, state, workload, sizes, key)
+  call = rewards(case)
   return call._replace(step=step, work=Work(drawn=call.tokens))
 
 
-def rewards(
-  model: train.SeqGAN, state: train.SeqGANState, workload: Workload, sizes: Sizes, key: jax.Array
-) -> Call:
-  """The action values of a batch (equation 4); its tokens are those of its rollouts."""
-  sentences = jnp.asarray(workload.cycle(sizes.batch))[None]
-  keys = jax.random.split(key, (1, sizes.batch))
-  needed = count_rollouts(model, state, sentences, keys)
-  values = train.make_values(model)
+def rewards(case: Case) -> Call:
+  """Computes the action values of a batch (equation 4). Tokens: those of its rollouts."""
+  sentences = jnp.asarray(case.workload.cycle(case.batch))[None]
+  keys = jax.random.split(case.key, (1, case.batch))
+  tokens, finished = count_rollouts(case.model, case.state, sentences, keys)
+  values = make_action_values(case.model)
 
   def step(state, sentences, keys):
     return values(state, *gather_over_devices((sentences, keys), axis=1))
 
-  work = Work(drawn=needed.tokens, judged=needed.sentences + sizes.batch)
-  return Call(step, sentences, keys, 1, sizes.batch, needed.tokens, work)
+  work = Work(drawn=tokens, scored=finished + case.batch)
+  return Call(step, sentences, keys, 1, case.batch, tokens, work)
 
 
-def generator_step(
-  model: train.SeqGAN, state: train.SeqGANState, workload: Workload, sizes: Sizes, key: jax.Array
-) -> Call:
-  """One policy-gradient step; its tokens are those sampled and those of their rollouts."""
-  keys = jax.random.split(key, (1, sizes.batch, 2))
-  sentences = _draw(model, state, keys[:, :, 0])
+def generator_step(case: Case) -> Call:
+  """Takes one policy-gradient step. Tokens: the sampled ones and those of their rollouts."""
+  keys = jax.random.split(case.key, (1, case.batch, 2))
+  sentences = _draw(case, keys[:, :, 0])
   sampled = count_tokens(sentences)
-  needed = count_rollouts(model, state, sentences, keys[:, :, 1])
-  tokens = sampled + needed.tokens
-  work = Work(drawn=tokens, learned=sampled, judged=needed.sentences + sizes.batch)
-  batch = jnp.zeros(keys.shape)  # Not used: the step makes its own.
-  step = train.make_generator_step(model, sizes.batch)
-  return Call(step, batch, keys, 1, sizes.batch, tokens, work)
+  rolled_out, finished = count_rollouts(case.model, case.state, sentences, keys[:, :, 1])
+  tokens = sampled + rolled_out
+  work = Work(drawn=tokens, learned=sampled, scored=finished + case.batch)
+  step = make_generator_step(case.model, case.batch)
+  # The step writes its own sentences: the batch is not used.
+  return Call(step, jnp.zeros(keys.shape), keys, 1, case.batch, tokens, work)
 
 
-def discriminator_step(
-  model: train.SeqGAN, state: train.SeqGANState, workload: Workload, sizes: Sizes, key: jax.Array
-) -> Call:
-  """One step on a batch, every other row real; its tokens are those of the rows and their ends."""
-  sample_key, step_key = jax.random.split(key)
-  keys = jax.random.split(sample_key, (1, sizes.batch))
-  is_real = np.arange(sizes.batch) % 2 == 0
-  generated = np.asarray(_draw(model, state, keys))[0]
-  sentences = np.where(is_real[:, None], workload.cycle(sizes.batch), generated)[None]
-  batch = ((jnp.asarray(sentences), jnp.asarray(is_real[None])), jnp.ones((1, sizes.batch)))
-  return Call(
-    train.make_discriminator_step(model),
-    batch,
-    jax.random.split(step_key, (1, sizes.batch)),
-    1,
-    sizes.batch,
-    count_tokens(sentences),
-    Work(taught=sizes.batch),
-  )
+def discriminator_step(case: Case) -> Call:
+  """Takes one step on a batch, every other row real. Tokens: those of the rows and their ends."""
+  sample_key, step_key = jax.random.split(case.key)
+  real = np.arange(case.batch) % 2 == 0
+  generated = np.asarray(_draw(case, jax.random.split(sample_key, (1, case.batch))))[0]
+  sentences = np.where(real[:, None], case.workload.cycle(case.batch), generated)[None]
+  batch = ((jnp.asarray(sentences), jnp.asarray(real[None])), jnp.ones((1, case.batch)))
+  keys, tokens = jax.random.split(step_key, (1, case.batch)), count_tokens(sentences)
+  step = make_discriminator_step(case.model)
+  return Call(step, batch, keys, 1, case.batch, tokens, Work(taught=case.batch))
 
 
-def mle_epoch(
-  model: train.SeqGAN, state: train.SeqGANState, workload: Workload, sizes: Sizes, key: jax.Array
-) -> Call:
-  """An epoch of maximum likelihood; its tokens are those of the rows and their ends."""
-  del state
-  steps = sizes.mle_rows // sizes.batch
-  rows = workload.cycle(steps * sizes.batch)
-  shape = (steps, 1, sizes.batch)
-  sentences = jnp.asarray(rows).reshape(*shape, -1)
-  return Call(
-    scan_steps(train.make_mle_step(model)),
-    (sentences, jnp.ones(shape)),
-    jax.random.split(key, shape),
-    2,
-    len(rows),
-    count_tokens(rows),
-    Work(learned=count_tokens(rows)),
-  )
+def mle_epoch(case: Case) -> Call:
+  """Trains one epoch by maximum likelihood. Tokens: those of the rows and their ends."""
+  steps = case.mle_rows // case.batch
+  rows = case.workload.cycle(steps * case.batch)
+  shape = (steps, 1, case.batch)
+  batch = (jnp.asarray(rows).reshape(*shape, -1), jnp.ones(shape))
+  keys, tokens = jax.random.split(case.key, shape), count_tokens(rows)
+  step = scan_steps(make_mle_step(case.model))
+  return Call(step, batch, keys, 2, len(rows), tokens, Work(learned=tokens))
 
 
-def _draw(model: train.SeqGAN, state: train.SeqGANState, keys: jax.Array) -> jax.Array:
-  """The sentences [1, B, T] that the generator writes with these keys [1, B]."""
-  return jax.jit(train.make_sampler(model))((state.generator.params, state.allowed), keys)
+def _draw(case: Case, keys: jax.Array) -> jax.Array:
+  """Returns the generator's sentences [1, B, T] for keys [1, B]."""
+  state = case.state
+  return jax.jit(make_sampler(case.model))((state.generator.params, state.allowed), keys)

@@ -1,12 +1,10 @@
-"""The floor: the time that a device needs for what no implementation can leave out.
+"""The floor: the least time for the arithmetic that every implementation must do.
 
-That is the matrix products and exponentials of the models' layers, timed in this process on the
-same devices: a loop in which every lane goes through the generator's step, or the discriminator's
-highway layer, and nothing else happens. No token is looked up, searched for or kept. Each pass
-depends on the one before it, so that the compiler can leave none out; and of several numbers of
-lanes the fastest counts, those of the rollouts' own blocks among them.
+It is the time of the matrix products and exponentials of the models' layers, measured in this
+process on the same devices. A loop takes every lane through the generator's step or the
+discriminator's highway layer and does nothing else: no token is looked up, searched or stored.
 
-L lanes, T time, E embedding, F filters.
+L lanes, H hidden size, F filters.
 """
 
 import time
@@ -17,141 +15,138 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from logjax.seqgan.train import SeqGAN, SeqGANState
+from logjax.seqgan.state import SeqGAN, SeqGANState
 from logjax.training.parallel import parallel, replicate, sum_over_devices
 
-_LEAST_SECONDS = 0.05  # of a timed loop
-_TIMES = 3  # that a loop is timed; the fastest counts
-_TINY = 1e-9  # how much of its results a pass adds to what the next one is given
+_MIN_SECONDS = 0.05  # a timed loop has enough passes to take this long
+_REPETITIONS = 3  # of a timed loop; the fastest counts
+_TINY = 1e-9  # makes the next pass depend on this one, almost without changing its input
 
 
 class Work(NamedTuple):
-  """What a call cannot avoid.
+  """The unavoidable work of a call, in passes of one lane.
 
   Attributes:
-    drawn: tokens drawn: the generator's products forward, and the exponentials of its gates and
-      of all V logits.
-    learned: tokens that the generator learns: the same forward, and the products backward.
-    judged: sentences scored: the two products F x F of the highway layer.
-    taught: sentences that the discriminator learns: the highway layer's products both ways. Its
-      filters' products depend on whether it has tables or convolves, and are left out.
+    drawn: tokens to draw: forward products of the generator, exponentials of its gates and of all
+      V logits.
+    learned: tokens the generator learns from: the same, and the backward products.
+    scored: sentences to score: the two products F x F of the highway layer.
+    taught: sentences the discriminator learns from: the highway layer's products, both ways. The
+      products of its filters are left out, because there are two ways to compute them.
   """
 
   drawn: int = 0
   learned: int = 0
-  judged: int = 0
+  scored: int = 0
   taught: int = 0
 
 
 def floor_seconds(model: SeqGAN, state: SeqGANState, work: Work, devices: int) -> float:
-  """Returns the least time that some work takes on so many devices, divided evenly.
+  """Measures the least time for some work, divided evenly among devices.
 
   Args:
-    model: whose layers do it.
-    state: with their parameters; of K = 1 sets.
-    work: how much of it.
-    devices: how many.
+    model: models.
+    state: with their parameters, for K = 1 set.
+    work: the amount of each kind.
+    devices: number of devices.
   """
-  params = {'generator': state.generator.params, 'discriminator': state.discriminator.params}
-  params = replicate(jax.tree.map(lambda x: x[0], params), devices)
+  block = model.rewards.block
   total = 0.0
   for unit, amount in zip(UNITS, work, strict=True):
     if amount:
-      lanes = model.rewards.block
-      sizes = sorted({max(1, lanes // 2), lanes, 2 * lanes})
-      total += amount * min(_seconds_each(unit, model, params, size, devices) for size in sizes)
+      # A floor must be low: of several numbers of lanes the fastest counts.
+      sizes = sorted({max(1, block // 2), block, 2 * block})
+      total += amount * min(_seconds_each(unit, model, state, size, devices) for size in sizes)
   return total
 
 
-def _seconds_each(unit: Callable, model: SeqGAN, params: Any, lanes: int, devices: int) -> float:
-  """Times one lane's pass, all devices at work."""
+def _seconds_each(
+  unit: Callable, model: SeqGAN, state: SeqGANState, lanes: int, devices: int
+) -> float:
+  """Measures the time of one pass of one lane, with all devices at work."""
 
-  def repeat(params: Any, passes: jax.Array, keys: jax.Array) -> jax.Array:
+  def repeat(state: SeqGANState, passes: jax.Array, keys: jax.Array) -> jax.Array:
     del keys
-    run, start = unit(model, params, lanes)
+    run, start = unit(model, state, lanes)
     end = lax.fori_loop(0, passes[0], lambda _, carry: run(carry), start)
     return sum_over_devices(sum(jnp.sum(x) for x in jax.tree.leaves(end)))
 
-  step = parallel(repeat, devices, donate=False)
-  nothing = jnp.zeros((devices, 1))
+  step, state = parallel(repeat, devices, donate=False), replicate(state, devices)
 
   def seconds(passes: int) -> float:
     batch = jnp.full((devices, 1), passes)
     start = time.perf_counter()
-    jax.block_until_ready(step(params, batch, nothing))
+    jax.block_until_ready(step(state, batch, batch))
     return time.perf_counter() - start
 
   passes = 1
   seconds(passes)  # compiles
-  while (first := seconds(passes)) < _LEAST_SECONDS:
+  while (first := seconds(passes)) < _MIN_SECONDS:
     passes *= 2
-  best = min(first, *(seconds(passes) for _ in range(_TIMES - 1)))
+  best = min(first, *(seconds(passes) for _ in range(_REPETITIONS - 1)))
   return best / (passes * lanes * devices)
 
 
-def _step(model: SeqGAN, params: Any, h: Any) -> tuple[Any, jax.Array]:
-  """The generator's step: states h [L, H] -> h, and the sums of the logits' exponentials [L]."""
-  generator, bound = model.generator, {'params': params}
-  # The inputs of all tokens are projected once for many steps, so here one token's must do.
-  one = {**params, 'embed': {'embedding': params['embed']['embedding'][:1]}}
-  alone = generator.clone(vocabulary=1)
-  projected = alone.apply({'params': one}, method=alone.inputs)[0]
-  advance = jax.vmap(lambda h: generator.apply(bound, h, projected, method=generator.advance))
-  h, logits = advance(h)
-  return h, jnp.exp(logits).sum(axis=1)
+def _generator(model: SeqGAN, state: SeqGANState, lanes: int) -> tuple[Callable, Any, Any]:
+  """Returns `layer(params, x) -> [L]`, params and x: the generator's step from states [L, H]."""
+  generator, params = model.generator, jax.tree.map(lambda x: x[0], state.generator.params)
+
+  def layer(params: Any, h: Any) -> jax.Array:
+    # The inputs of all tokens are projected once for many steps, so here one token has to do.
+    one = {**params, 'embed': {'embedding': params['embed']['embedding'][:1]}}
+    alone = generator.clone(vocabulary=1)
+    projected = alone.apply({'params': one}, method=alone.inputs)[0]
+    bound, method = {'params': params}, generator.advance
+    h, logits = jax.vmap(lambda h: generator.apply(bound, h, projected, method=method))(h)
+    # Every result enters the sum, or the compiler would drop its computation.
+    return jnp.log(jnp.exp(logits).sum(axis=1)) + sum(x.sum(axis=1) for x in jax.tree.leaves(h))
+
+  h = jax.tree.map(lambda x: jnp.broadcast_to(x, (lanes, *x.shape)), generator.start)
+  return layer, params, h
 
 
-def _judgement(model: SeqGAN, params: Any, maxima: jax.Array) -> jax.Array:
-  """From windows' maxima [L, F] through the highway layer: the sum of the two logits, [L]."""
+def _highway(model: SeqGAN, state: SeqGANState, lanes: int) -> tuple[Callable, Any, Any]:
+  """Returns `layer(params, x) -> [L]`, params and x: the highway layer from maxima [L, F]."""
   discriminator = model.discriminator
-  score = jax.vmap(lambda m: discriminator.apply({'params': params}, m, method=discriminator.score))
-  return score(maxima).sum(axis=1)
+  params = jax.tree.map(lambda x: x[0], state.discriminator.params)
+
+  def layer(params: Any, maxima: jax.Array) -> jax.Array:
+    bound, method = {'params': params}, discriminator.classify_maxima
+    return jax.vmap(lambda m: discriminator.apply(bound, m, method=method))(maxima).sum(axis=1)
+
+  return layer, params, jnp.zeros((lanes, sum(discriminator.filters)))
 
 
-def _draw(model: SeqGAN, params: Any, lanes: int) -> tuple[Callable, Any]:
-  def run(h):
-    h, sums = _step(model, params['generator'], h)
-    return jax.tree.map(lambda x: x + _TINY * sums[:, None], h)
+def _forward(make: Callable) -> Callable:
+  """Makes the unit of a forward pass: the input plus a tiny part of the result."""
 
-  return run, _start(model, lanes)
+  def unit(model: SeqGAN, state: SeqGANState, lanes: int) -> tuple[Callable, Any]:
+    layer, params, start = make(model, state, lanes)
 
+    def run(x):
+      result = layer(params, x)
+      return jax.tree.map(lambda leaf: leaf + _TINY * result[:, None], x)
 
-def _learn(model: SeqGAN, params: Any, lanes: int) -> tuple[Callable, Any]:
-  def loss(params, h):
-    h, sums = _step(model, params, h)
-    return jnp.sum(jnp.log(sums)) + sum(jnp.sum(x) for x in jax.tree.leaves(h))
+    return run, start
 
-  return _descend(loss), (params['generator'], _start(model, lanes))
-
-
-def _judge(model: SeqGAN, params: Any, lanes: int) -> tuple[Callable, Any]:
-  def run(maxima):
-    return maxima + _TINY * _judgement(model, params['discriminator'], maxima)[:, None]
-
-  return run, jnp.zeros((lanes, sum(model.discriminator.filters)))
+  return unit
 
 
-def _teach(model: SeqGAN, params: Any, lanes: int) -> tuple[Callable, Any]:
-  def loss(params, maxima):
-    return jnp.sum(_judgement(model, params, maxima))
+def _both_ways(make: Callable) -> Callable:
+  """Makes the unit of a pass forward and backward: a tiny step down the gradient."""
 
-  maxima = jnp.zeros((lanes, sum(model.discriminator.filters)))
-  return _descend(loss), (params['discriminator'], maxima)
+  def unit(model: SeqGAN, state: SeqGANState, lanes: int) -> tuple[Callable, Any]:
+    layer, params, start = make(model, state, lanes)
 
+    def run(carry):
+      gradients = jax.grad(lambda params, x: layer(params, x).sum(), argnums=(0, 1))(*carry)
+      return jax.tree.map(lambda x, g: x - _TINY * g, carry, gradients)
 
-def _start(model: SeqGAN, lanes: int) -> Any:
-  """The generator's first state in all lanes."""
-  return jax.tree.map(lambda x: jnp.broadcast_to(x, (lanes, *x.shape)), model.generator.start)
+    return run, (params, start)
 
-
-def _descend(loss: Callable) -> Callable:
-  """A pass forward and backward: `(params, x) -> (params, x)`, hardly changed."""
-
-  def run(carry):
-    gradients = jax.grad(loss, argnums=(0, 1))(*carry)
-    return jax.tree.map(lambda x, g: x - _TINY * g, carry, gradients)
-
-  return run
+  return unit
 
 
-UNITS = (_draw, _learn, _judge, _teach)  # in the order of Work's fields
+# One function per field of Work, in its order: `(model, state, lanes) -> (run, start)`, with a pass
+# `run(carry) -> carry` and its first carry.
+UNITS = (_forward(_generator), _both_ways(_generator), _forward(_highway), _both_ways(_highway))

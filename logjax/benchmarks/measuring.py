@@ -1,4 +1,4 @@
-"""Measuring one call: its time, the memory it takes, and how near the floor it is."""
+"""Measures one call: its time, its memory, and its distance from the floor."""
 
 import contextlib
 import ctypes
@@ -13,55 +13,41 @@ from typing import Any
 import jax
 import ml_collections
 
-from logjax.benchmarks.calls import Call
+from logjax.benchmarks.calls import Call, Case
 from logjax.benchmarks.floor import floor_seconds
-from logjax.seqgan.train import SeqGAN, SeqGANState
 from logjax.training.parallel import parallel, replicate, shard
 
-_LEAST_BLOCK = 0.1  # seconds: a shorter call is repeated within a block
-_LEAST_BLOCKS = 3
+_MIN_BLOCK_SECONDS = 0.1  # a shorter call is repeated within a block
+_MIN_BLOCKS = 3
 _PROCESS = Path('/proc/self')
 
 
 def measure(
-  model: SeqGAN,
-  state: SeqGANState,
-  call: Call,
-  devices: int,
-  settings: ml_collections.ConfigDict,
+  case: Case, call: Call, devices: int, settings: ml_collections.ConfigDict
 ) -> dict[str, Any]:
-  """Measures one call on so many devices.
+  """Measures one call on some devices.
 
   Args:
-    model: that the call was made with.
-    state: likewise; kept, so that each time the call does the same.
-    call: what to measure.
-    devices: how many.
+    case: the models and their state.
+    call: made from `case`.
+    devices: number of devices.
     settings: `config.benchmark`.
 
   Returns:
     The fields of throughput.py from `seconds` on.
   """
-  measured = time_call(state, call, devices, settings)
-  floor = floor_seconds(model, state, call.work, devices)
-  return measured | {'share_of_floor': _digits(floor / measured['seconds'])}
-
-
-def time_call(
-  state: Any, call: Call, devices: int, settings: ml_collections.ConfigDict
-) -> dict[str, Any]:
-  """Times one call and tells its memory: as `measure`, without the share of the floor."""
-  jax.clear_caches()  # Programs of earlier calls would count as memory of this one.
-  state = replicate(state, devices)
+  jax.clear_caches()  # otherwise programs of earlier calls would count as memory of this one
+  state = replicate(case.state, devices)
   batch, keys = (shard(x, devices, call.axis) for x in (call.batch, call.keys))
+  # The state is not donated, so every repetition does the same work.
   step = parallel(call.step, devices, donate=False).lower(state, batch, keys).compile()
   peak = watch_memory(devices)
-  used: list[float] = []
+  cpu_seconds: list[float] = []
 
   def run() -> None:
-    begun = time.process_time()
+    start = time.process_time()
     jax.block_until_ready(step(state, batch, keys))
-    used.append(time.process_time() - begun)
+    cpu_seconds.append(time.process_time() - start)
 
   seconds = time_blocks(run, settings)
   peak_memory_mb = peak()
@@ -69,27 +55,28 @@ def time_call(
   return {
     'seconds': _digits(median),
     'best': _digits(min(seconds)),
-    'cpu_seconds': _digits(statistics.median(used)),
+    'cpu_seconds': _digits(statistics.median(cpu_seconds)),
     'tokens_per_second': round(call.tokens / median),
     'rows_per_second': _digits(call.rows / median),
     'peak_memory_mb': peak_memory_mb,
+    'share_of_floor': _digits(floor_seconds(case.model, state, call.work, devices) / median),
   }
 
 
 def _digits(value: float) -> float:
-  """Four digits: more would be noise."""
+  """Rounds to four digits; more would be noise."""
   return float(f'{value:.4g}')
 
 
 def time_blocks(call: Callable[[], Any], settings: ml_collections.ConfigDict) -> list[float]:
-  """Times blocks of calls, after the calls that warm up.
+  """Times blocks of calls after some calls for warming up.
 
   Args:
-    call: comes back when it has finished.
+    call: returns after its work is finished.
     settings: `config.benchmark`.
 
   Returns:
-    For each block the seconds of one call.
+    The mean seconds of one call, for each block.
   """
 
   def seconds(times: int) -> float:
@@ -100,48 +87,52 @@ def time_blocks(call: Callable[[], Any], settings: ml_collections.ConfigDict) ->
 
   for _ in range(settings.warm_up):
     last = seconds(1)
-  times = max(1, math.ceil(_LEAST_BLOCK / last))
+  times = max(1, math.ceil(_MIN_BLOCK_SECONDS / last))
   blocks: list[float] = []
   while len(blocks) < settings.blocks:
-    if len(blocks) >= _LEAST_BLOCKS and sum(blocks) * times >= settings.seconds:
+    if len(blocks) >= _MIN_BLOCKS and sum(blocks) * times >= settings.seconds:
       break
     blocks.append(seconds(times))
   return blocks
 
 
 def watch_memory(devices: int) -> Callable[[], int | None]:
-  """Returns a function that tells the most memory used since now, in 10^6 bytes, or None."""
-  if jax.default_backend() == 'cpu':
-    return _watch_process()
-  before = _device_peak(devices)
+  """Returns a function of the peak memory since now in 10^6 bytes, None if unknown.
+
+  On a CPU it is the memory of the process (Linux only). The peak of an accelerator cannot be reset,
+  so there it is known only if it exceeds the highest use since the process began.
+  """
+  before = 0 if _reset_peak() else _peak(devices)
 
   def peak() -> int | None:
-    after = _device_peak(devices)
-    return round(after / 10**6) if after is not None and after > before else None
+    after = _peak(devices)
+    return round(after / 10**6) if after > before else None
 
   return peak
 
 
-def _watch_process() -> Callable[[], int | None]:
+def _reset_peak() -> bool:
+  """Sets the peak memory of the process to its present use; returns whether that worked."""
+  if jax.default_backend() != 'cpu':
+    return False
   gc.collect()
-  # What the compiler has freed stays with the process until the C library (glibc) is asked for it.
+  # Memory freed by the compiler stays with the process until glibc is asked to return it.
   with contextlib.suppress(AttributeError, OSError, TypeError):
     ctypes.CDLL(None).malloc_trim(0)
   try:
-    (_PROCESS / 'clear_refs').write_text('5')  # The peak begins again with what is used now.
+    (_PROCESS / 'clear_refs').write_text('5')
   except OSError:  # not Linux, or not allowed
-    return lambda: None
+    return False
+  return True
 
-  def peak() -> int | None:
+
+def _peak(devices: int) -> int:
+  """Returns the peak memory so far in bytes, of the process or of one device; 0 if unknown."""
+  if jax.default_backend() != 'cpu':
+    stats = [device.memory_stats() or {} for device in jax.local_devices()[:devices]]
+    return max(s.get('peak_bytes_in_use', 0) for s in stats)
+  with contextlib.suppress(OSError):
     for line in (_PROCESS / 'status').read_text().splitlines():
       if line.startswith('VmHWM:'):
-        return round(int(line.split()[1]) * 1024 / 10**6)
-    return None
-
-  return peak
-
-
-def _device_peak(devices: int) -> int | None:
-  """The highest use so far of one device's memory, bytes; None where devices do not tell."""
-  told = [device.memory_stats() or {} for device in jax.local_devices()[:devices]]
-  return max((s['peak_bytes_in_use'] for s in told if 'peak_bytes_in_use' in s), default=None)
+        return int(line.split()[1]) * 1024
+  return 0

@@ -18,12 +18,12 @@ import jax
 import ml_collections
 import numpy as np
 
-from logjax.benchmarks.oracle import Writer
-from logjax.benchmarks.oracle_judge import Judge
+from logjax.benchmarks.oracle.judge import OracleMetrics as Judge
+from logjax.benchmarks.oracle.model import SequenceModel as Writer
 from logjax.errors import LogjaxError
 from logjax.seqgan.fit import STAGES
 from logjax.seqgan.models import Generator
-from logjax.seqgan.train import SeqGANState
+from logjax.seqgan.state import SeqGANState
 from logjax.training.checkpoint import restore_params, save_params
 from logjax.training.runtime import Runtime
 

@@ -16,21 +16,17 @@ import rich.box
 import rich.console
 import rich.table
 
-from logjax.benchmarks.oracle import (
-  Writer,
-  allowed_tokens,
-  draw_oracle,
-  load_oracle,
-  sample_rows,
-)
-from logjax.benchmarks.oracle_judge import DISTINCT, Judge
+from logjax.benchmarks.oracle.judge import DISTINCT
+from logjax.benchmarks.oracle.judge import OracleMetrics as Judge
+from logjax.benchmarks.oracle.model import SequenceModel as Writer
+from logjax.benchmarks.oracle.model import allowed_tokens, draw_oracle, load_oracle, sample_rows
 from logjax.benchmarks.oracle_recorder import ADVERSARIAL, MLE, OutOfTime, Recorder
 from logjax.errors import LogjaxError
 from logjax.files import read_json, write_json
-from logjax.seqgan import train
 from logjax.seqgan.fit import fit_generators
 from logjax.seqgan.generators import make_model
 from logjax.seqgan.sets import Sets
+from logjax.seqgan.state import create_seqgan_state
 from logjax.settings import check_values
 from logjax.training.progress import Progress
 from logjax.training.runtime import quiet_runtime
@@ -81,7 +77,7 @@ def _train(
   model = make_model(config.seqgan, oracle.model.vocabulary, length)
   recorder = Recorder(config, workdir, judge, model.generator, keys[4], runtime)
   sets = _one_set(oracle, rows)
-  state = jax.jit(functools.partial(train.create, model))(sets.allowed, keys[5])
+  state = jax.jit(functools.partial(create_seqgan_state, model))(sets.allowed, keys[5])
   parameters = {
     'generator': _size(state.generator.params),
     'discriminator': _size(state.discriminator.params),

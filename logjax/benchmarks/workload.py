@@ -1,6 +1,6 @@
-"""Workloads: the rows that are sampled, rewarded and learned, and the tokens that this takes.
+"""Workloads: rows to sample, reward and learn from, and counts of their tokens.
 
-One set of rows (K = 1). B batch, T time, V vocabulary, N rollouts.
+One set of rows (K = 1). B batch, T time, V vocabulary, N rollouts, n rows.
 """
 
 import functools
@@ -18,26 +18,27 @@ from logjax.corpora.parsing import parse_blocks
 from logjax.corpora.reading import read_blocks
 from logjax.errors import LogjaxError
 from logjax.examples.text import PAD, fit_vocabulary, read_texts
-from logjax.seqgan import train
+from logjax.seqgan.critics import Critic
 from logjax.seqgan.fit import fit_generators
-from logjax.seqgan.rollout import Critic, prefixes_to_finish, rollout_sums
+from logjax.seqgan.rollout import prefixes_to_finish, rollout_sums
 from logjax.seqgan.sampling import make_policy
 from logjax.seqgan.sets import make_sets
+from logjax.seqgan.state import SeqGAN, SeqGANState, create_seqgan_state
 from logjax.training.progress import Progress
 from logjax.training.runtime import quiet_runtime
 
-_MAX_REJECTED = 0.01  # share of the lines that may fail to fit the format
+_MAX_REJECTED = 0.01  # limit of the fraction of lines in another format
 _MAX_VOCABULARY = 20_000
 
 
 class Workload(NamedTuple):
-  """Rows and a generator of such rows.
+  """Rows and a generator of similar rows.
 
   Attributes:
     name: 'synthetic' or 'real'.
     rows: shuffled, int32 [n, T].
     allowed: added to the generator's logits, [1, V].
-    generator: its parameters, leading axis 1; None for initial ones.
+    generator: parameters with the leading axis 1; None for initial parameters.
   """
 
   name: str
@@ -56,24 +57,12 @@ class Workload(NamedTuple):
     return self.rows.shape[1]
 
   def cycle(self, count: int) -> np.ndarray:
-    """Returns `count` rows, [count, T]; the first ones again where there are fewer."""
+    """Returns `count` rows, [count, T], starting again from the first if there are fewer."""
     return self.rows[np.arange(count) % len(self.rows)]
 
 
-class Rollouts(NamedTuple):
-  """What the rewards of a batch need.
-
-  Attributes:
-    tokens: drawn to finish the prefixes, ends of sentences included.
-    sentences: finished.
-  """
-
-  tokens: int
-  sentences: int
-
-
 def synthetic(vocabulary: int, length: int, count: int, seed: int) -> Workload:
-  """Returns rows of uniform tokens; their end, token 0, is never drawn: all have T tokens."""
+  """Makes rows of uniform tokens without token 0, the end, so that all have T tokens."""
   rows = np.random.default_rng(seed).integers(PAD + 1, vocabulary, (count, length), np.int32)
   allowed = np.zeros((1, vocabulary), np.float32)
   allowed[:, PAD] = -np.inf
@@ -81,17 +70,17 @@ def synthetic(vocabulary: int, length: int, count: int, seed: int) -> Workload:
 
 
 def real(config: ml_collections.ConfigDict, devices: int) -> Workload:
-  """Returns the abnormal rows of a log, as one set with its own vocabulary, and their generator.
+  """Makes a workload from the abnormal lines of a log, as one set with its own vocabulary.
 
-  The lines are masked and tokenised as by default, and the generator is trained by maximum
-  likelihood, so that what it writes ends where such rows do.
+  The lines are masked and tokenised as by default. The generator is trained by maximum likelihood,
+  so its sentences are about as long as the real rows.
 
   Args:
     config: of the benchmark.
-    devices: most devices to train on; 0 for all.
+    devices: limit of the devices to train on; 0 for all.
 
   Raises:
-    LogjaxError: when the log has no labels or no abnormal line, and as `parse_blocks` does.
+    LogjaxError: for a log without labels or abnormal lines, and as in `parse_blocks`.
   """
   settings = config.benchmark
   logs = parse_blocks(
@@ -125,9 +114,9 @@ def real(config: ml_collections.ConfigDict, devices: int) -> Workload:
   return Workload('real', sets.rows[0], sets.allowed, generators.params)
 
 
-def create_state(model: train.SeqGAN, workload: Workload, key: jax.Array) -> train.SeqGANState:
-  """Returns the state that a workload is measured in, with the workload's generator."""
-  state = jax.jit(functools.partial(train.create, model))(workload.allowed, key)
+def create_state(model: SeqGAN, workload: Workload, key: jax.Array) -> SeqGANState:
+  """Returns an untrained state with the generator of the workload."""
+  state = jax.jit(functools.partial(create_seqgan_state, model))(workload.allowed, key)
   if workload.generator is None:
     return state
   params = jax.tree.map(jnp.asarray, workload.generator)
@@ -135,24 +124,28 @@ def create_state(model: train.SeqGAN, workload: Workload, key: jax.Array) -> tra
 
 
 def count_tokens(sentences: np.ndarray) -> int:
-  """Counts the tokens of sentences [..., T], and the paddings that end them."""
-  ended = np.cumsum(np.asarray(sentences) == PAD, axis=-1)
-  return int(np.sum(ended - (np.asarray(sentences) == PAD) == 0))
+  """Counts the tokens of sentences [..., T], the padding at the end of each included."""
+  padding = np.asarray(sentences) == PAD
+  return int(np.sum(np.cumsum(padding, axis=-1) - padding == 0))
 
 
 def count_rollouts(
-  model: train.SeqGAN, state: train.SeqGANState, sentences: jax.Array, keys: jax.Array
-) -> Rollouts:
-  """Counts what the rollouts of a batch draw until each sentence ends, given the same keys.
+  model: SeqGAN, state: SeqGANState, sentences: jax.Array, keys: jax.Array
+) -> tuple[int, int]:
+  """Counts the tokens that the rollouts of a batch draw, given the same keys.
+
+  The rollouts are run with a critic of token counts, so the numbers are exact.
 
   Args:
-    model: whose `rewards` say how many rollouts, and whether equal prefixes share them.
+    model: with the number of rollouts and the treatment of equal prefixes in its `rewards`.
     state: with the rollout policy.
     sentences: int [1, B, T].
-    keys: as given to `make_values`, [1, B].
+    keys: as given to `make_action_values`, [1, B].
+
+  Returns:
+    The number of tokens drawn, ends included; the number of sentences finished.
   """
-  rewards, length = model.rewards, model.length
-  share = rewards.share_equal_prefixes
+  rewards = model.rewards
 
   @jax.jit
   def run(params, allowed, sentences, keys):
@@ -164,19 +157,20 @@ def count_rollouts(
       jnp.arange(rewards.rollouts),
       rollouts=rewards.rollouts,
       block=rewards.block,
-      share=share,
+      share=rewards.share_equal_prefixes,
     )
-    return sums, prefixes_to_finish(sentences, share)
+    return sums, prefixes_to_finish(sentences, rewards.share_equal_prefixes)
 
   params = jax.tree.map(lambda x: x[0], state.rollout)
   sums, needed = map(np.asarray, run(params, state.allowed[0], sentences[0], keys[0]))
-  given = rewards.rollouts * (np.arange(length) + 1)  # tokens of the N copies of each prefix
-  tokens = np.where(needed, sums.round().astype(np.int64) - given, 0).sum()
-  return Rollouts(int(tokens), rewards.rollouts * int(needed.sum()))
+  # The sum over N rollouts of the prefix of length t includes N * t tokens of the prefix itself.
+  in_prefix = rewards.rollouts * (np.arange(model.length) + 1)
+  tokens = np.where(needed, sums.round().astype(np.int64) - in_prefix, 0).sum()
+  return int(tokens), rewards.rollouts * int(needed.sum())
 
 
 def _counting_critic() -> Critic:
-  """A critic whose score of a sentence is the number of its tokens, its end included."""
+  """Makes a critic with the number of tokens, the end included, as its score."""
 
   def read(memory, token: jax.Array):
     count, ended = memory

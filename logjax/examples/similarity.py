@@ -1,8 +1,10 @@
-"""Which generated rows are too similar to training rows or to each other, and nearest real rows.
+"""Finds generated rows too similar to training rows or to each other, and nearest real rows.
 
-G generated rows, N training or real rows, T tokens a row, D distinct token sets, V vocabulary. The
-Jaccard similarity of two rows is that of their token sets without padding: the tokens they share
-divided by the tokens that either has. It is exact here, never estimated.
+The Jaccard similarity of two rows is the number of tokens in both divided by the number of tokens
+in at least one, without padding and repetitions. It is exact here, never estimated. It depends on
+the token set of a row alone, so it is computed once per distinct token set.
+
+G generated rows, N training or real rows, T tokens a row, D distinct token sets, V vocabulary.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,18 +18,18 @@ from logjax.errors import LogjaxError
 from logjax.examples.text import PAD
 
 SIMILARITIES = ('none', 'exact', 'masked', 'jaccard')
-_BLOCK = 512  # token sets that are compared with those kept before them, then with each other
-_PAIRS = 4_000_000  # pairs of token sets held in memory at a time
+_BLOCK = 512  # token sets compared together, see `_near`
+_PAIRS = 4_000_000  # pairs of token sets in memory together
 
 
-class Kept(NamedTuple):
-  """Which generated rows stay, and why the others go.
+class Filtered(NamedTuple):
+  """The result of `remove_similar`; the three counts and the rows to keep add up to G.
 
   Attributes:
-    keep: bool [G]; of rows that are similar to each other the first stays.
-    equal_to_train: rows too similar to a training row.
-    equal_to_each_other: other rows too similar to an earlier generated row that stays.
-    empty: rows without a token. The three counts and the rows that stay add up to G.
+    keep: rows to keep, bool [G]; the first of several similar rows is kept.
+    equal_to_train: number of rows too similar to a training row.
+    equal_to_each_other: number of other rows too similar to an earlier, kept generated row.
+    empty: number of rows without a token.
   """
 
   keep: np.ndarray
@@ -43,24 +45,24 @@ def remove_similar(
   similarity: str,
   jaccard: float,
   masked: Callable[[np.ndarray], pl.Series],
-) -> Kept:
-  """Finds the generated rows that are too similar to a training row or to an earlier one.
+) -> Filtered:
+  """Finds the generated rows too similar to a training row or to an earlier generated row.
 
-  Rows without a token always go. 'exact' and 'masked' take time linear in G + N. 'jaccard'
-  compares all pairs of distinct token sets that share a token, so its time grows with D * D and
-  its memory with D. All sets distinct, at 30 tokens a row and 2,000 training rows, 20,000 generated
-  rows take 6 seconds on one core and 60,000 take 45.
+  Rows without a token are always removed. 'exact' and 'masked' take time linear in G + N. 'jaccard'
+  compares all pairs of distinct token sets with a common token: time grows with D * D, memory with
+  D. With distinct sets, 30 tokens a row and 2,000 training rows, 20,000 generated rows take 6
+  seconds on one core and 60,000 rows take 45.
 
   Args:
-    generated: rows of ids, int32 [G, T].
-    train: rows of ids, int32 [N, T].
+    generated: token ids, int32 [G, T].
+    train: token ids, int32 [N, T].
     similarity: 'none'; 'exact', equal rows; 'masked', equal masked texts; 'jaccard', token sets
       at least as similar as `jaccard`.
-    jaccard: that threshold, above 0 and at most 1; not used otherwise.
-    masked: from rows to their masked texts; called for 'masked' only.
+    jaccard: threshold, above 0 and at most 1; for 'jaccard' only.
+    masked: from rows to their masked texts; for 'masked' only.
 
   Raises:
-    LogjaxError: for another name, or a threshold out of range.
+    LogjaxError: for an unknown similarity, or a threshold out of range.
   """
   if similarity not in SIMILARITIES:
     raise LogjaxError(
@@ -74,6 +76,8 @@ def remove_similar(
   if similarity == 'jaccard':
     near_train, near_earlier = _near(rows, train, jaccard)
   elif similarity != 'none':
+    # With the training rows first in one array, `first` separates two kinds of equality: an index
+    # below len(train) is a training row, another index below the row's own is an earlier row.
     both = np.concatenate([train, rows])
     first = _first_equal(
       pl.DataFrame({'text': masked(both)}) if similarity == 'masked' else pl.from_numpy(both)
@@ -82,22 +86,23 @@ def remove_similar(
     near_earlier = (first != np.arange(len(both)))[len(train) :] & ~near_train
   keep = np.zeros(len(generated), bool)
   keep[full] = ~(near_train | near_earlier)
-  return Kept(keep, int(near_train.sum()), int(near_earlier.sum()), len(generated) - len(full))
+  return Filtered(keep, int(near_train.sum()), int(near_earlier.sum()), len(generated) - len(full))
 
 
 def nearest(generated: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Finds for every generated row the real row with the largest Jaccard similarity.
 
   Args:
-    generated: rows of ids, int32 [G, T].
-    real: rows of ids, int32 [N, T], at least one.
+    generated: token ids, int32 [G, T].
+    real: token ids, int32 [N, T], N at least 1.
 
   Returns:
-    The index of that row, the first of equally near ones, int64 [G]; and the similarity, float64
-    [G]: 0 where the rows share no token, also where either has none.
+    The index of the nearest real row, int64 [G], the first of equally near ones; and its
+    similarity, float64 [G], 0 without a common token.
   """
   sets, of_row, first = _token_sets(np.concatenate([real, generated]))
-  known = np.arange(of_row[: len(real)].max() + 1)  # sets are numbered as they appear
+  # Sets are numbered by first appearance and real rows come first: sets 0..m-1 are the real ones.
+  known = np.arange(of_row[: len(real)].max() + 1)
   wanted, of_generated = np.unique(of_row[len(real) :], return_inverse=True)
   index, best = np.zeros(len(wanted), np.int64), np.zeros(len(wanted))
   done = 0
@@ -111,24 +116,39 @@ def nearest(generated: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _near(rows: np.ndarray, train: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-  """Whether each row [G] is near a training row or else near an earlier kept row, bool [G] each."""
+  """Marks rows near a training row, and other rows near an earlier kept row.
+
+  Args:
+    rows: generated rows, each with a token, [G, T].
+    train: training rows, [N, T].
+    threshold: least Jaccard similarity of near rows.
+
+  Returns:
+    bool [G] each; no row is marked twice.
+  """
   sets, of_row, first = _token_sets(np.concatenate([train, rows]))
+  # Sets are numbered by first appearance and training rows come first: sets below `trained` are
+  # those of training rows.
   trained = of_row[: len(train)].max(initial=-1) + 1
   near_train = np.arange(len(first)) < trained
   near_earlier = np.zeros(len(first), bool)
-  standing = [np.arange(trained)]
+  kept = [np.arange(trained)]  # sets to compare with: training sets, then kept generated sets
   for start in range(trained, len(first), _BLOCK):
+    # Compare a block with all sets kept before it, in one matrix product.
     block = np.arange(start, min(start + _BLOCK, len(first)))
-    left, right = _similar_pairs(sets, block, np.concatenate(standing), threshold)
+    left, right = _similar_pairs(sets, block, np.concatenate(kept), threshold)
     near_train[left[right < trained]] = True
     near_earlier[left[right >= trained]] = True
+    # Compare the rest of the block with itself. A set is removed only for an earlier set that is
+    # kept, so the pairs are taken in the order of their later set: by then the fate of the earlier
+    # one is known. If 2 is near 1 and 3 is near 2 only, 2 is removed and 3 is kept.
     block = block[~(near_train | near_earlier)[block]]
     left, right = _similar_pairs(sets, block, block, threshold)
     earlier = right < left
-    # One after the other: whether a set stays depends on what became of those before it.
     for later, former in zip(left[earlier].tolist(), right[earlier].tolist(), strict=True):
       near_earlier[later] |= not near_earlier[former]
-    standing.append(block[~near_earlier[block]])
+    kept.append(block[~near_earlier[block]])
+  # From sets back to rows. A row is a repetition if its set appeared in an earlier row.
   of_row = of_row[len(train) :]
   repeated = first[of_row] != np.arange(len(train), len(train) + len(rows))
   return near_train[of_row], (near_earlier[of_row] | repeated) & ~near_train[of_row]
@@ -144,9 +164,11 @@ def _token_sets(rows: np.ndarray) -> tuple[sparse.csr_array, np.ndarray, np.ndar
   """Finds the distinct token sets of rows [N, T].
 
   Returns:
-    Which tokens each set has, 0 or 1, [D, V]; the set of each row, int [N], numbered by first
-    appearance; the row where each set first appears, int [D].
+    The tokens of each set as a matrix of 0 and 1, [D, V]; the set of each row, int [N], numbered by
+    first appearance; the first row of each set, int [D].
   """
+  # A canonical form of the set: sorted, repetitions replaced by padding, sorted again. The row
+  # [7, 5, 7, 0] becomes [0, 5, 7, 7], [0, 5, 7, 0], [0, 0, 5, 7].
   tokens = np.sort(rows, axis=1)
   tokens[:, 1:][tokens[:, 1:] == tokens[:, :-1]] = PAD
   tokens.sort(axis=1)
@@ -162,7 +184,9 @@ def _token_sets(rows: np.ndarray) -> tuple[sparse.csr_array, np.ndarray, np.ndar
 def _shared_tokens(
   sets: sparse.csr_array, left: np.ndarray, right: np.ndarray
 ) -> Iterator[tuple[np.ndarray, sparse.csr_array]]:
-  """Yields parts of `left` [b] with the number of tokens that each shares with `right` [b, m]."""
+  """Yields parts of `left`, [b], and the numbers of tokens in common with `right` [m]: [b, m]."""
+  # (b x V) times (V x m): entry (i, j) counts the tokens in both sets. Pairs without a common token
+  # are absent from the sparse product.
   transposed = sets[right].T.tocsr()
   step = max(1, _PAIRS // max(1, len(right)))
   for start in range(0, len(left), step):
@@ -173,17 +197,18 @@ def _shared_tokens(
 def _similarity(
   sets: sparse.csr_array, shared: np.ndarray, left: np.ndarray, right: np.ndarray
 ) -> np.ndarray:
-  """Returns the Jaccard similarity of sets `left` and `right`, which share so many tokens."""
-  sizes = np.diff(sets.indptr)
+  """Computes the Jaccard similarity of the sets `left` and `right` with `shared` common tokens."""
+  sizes = np.diff(sets.indptr)  # entries of each row of the matrix
   return shared / np.maximum(sizes[left] + sizes[right] - shared, 1)
 
 
 def _similar_pairs(
   sets: sparse.csr_array, left: np.ndarray, right: np.ndarray, threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the pairs of sets at least as similar as `threshold`, those of `left` ascending."""
+  """Finds the pairs of sets at least as similar as `threshold`, in rising order of `left`."""
   pairs = [np.zeros((2, 0), np.int64)]
   for part, shared in _shared_tokens(sets, left, right):
+    # The pairs of the sparse product: row i has indptr[i + 1] - indptr[i] entries.
     lefts, rights = np.repeat(part, np.diff(shared.indptr)), right[shared.indices]
     near = _similarity(sets, shared.data, lefts, rights) >= threshold
     pairs.append(np.stack([lefts[near], rights[near]]))

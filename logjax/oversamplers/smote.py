@@ -27,9 +27,9 @@ from logjax.seqgan.sets import make_sets, to_vocabulary
 from logjax.training.blocks import make_apply
 from logjax.training.runtime import Runtime
 
-# Rows of an autoencoder's epoch: a few rows are gone through many times, or they teach too little.
+# Rows of an autoencoder's epoch: few rows are repeated, for enough gradient steps.
 _ROWS_PER_EPOCH = 1_024
-# Each of them is compared with each: 2 s on one core at 40 tokens a row.
+# All pairs are compared: 2 s on one core at 40 tokens a row.
 _MOST_ROWS = 5_000
 
 EMPTY_ADVICE = (
@@ -39,14 +39,14 @@ EMPTY_ADVICE = (
 
 
 class Codes(NamedTuple):
-  """Distinct rows as points between which others lie, and the network that reads points.
+  """The codes of the distinct rows, and the autoencoder to decode new codes.
 
   Attributes:
     model: autoencoder of rows of local token ids.
     params: its parameters.
-    tokens: the vocabulary's id of every local id, int32 [1, V].
+    tokens: vocabulary id of every local id, int32 [1, V].
     points: code of each row, float32 [n, C].
-    length: T of the local rows, which may be shorter than the given ones.
+    length: T of the local rows, without the padding common to all rows.
   """
 
   model: Autoencoder
@@ -57,7 +57,7 @@ class Codes(NamedTuple):
 
 
 def distinct_rows(rows: np.ndarray, seed: int) -> np.ndarray:
-  """Returns the distinct rows that have a token, or 5,000 of them drawn at random.
+  """Returns the distinct rows with at least one token, or 5,000 of them drawn at random.
 
   Args:
     rows: [N, T].
@@ -131,14 +131,14 @@ def fit_codes(
   key: jax.Array,
   runtime: Runtime,
 ) -> Codes:
-  """Trains an autoencoder that names the token at every position; its code is the second layer.
+  """Trains an autoencoder of token rows; the code of a row is the output of the second layer.
 
-  It has the layers, the learning rate and the epochs of `config.detector.autoencoder`, but neither
-  dropout nor L1: it should reproduce the rows, not generalise.
+  It has the layers, the learning rate and the epochs of `config.detector.autoencoder`, but no
+  dropout and no L1 penalty: it should reproduce the rows, not generalise.
 
   Args:
     config: of the run, resolved.
-    rows: distinct rows [n, T], each with a token.
+    rows: distinct rows [n, T], each with at least one token.
     key: consumed.
     runtime: devices, progress, checkpoints.
   """
@@ -172,15 +172,15 @@ def fit_codes(
 
 
 def smote_rows(codes: Codes, count: int, *, length: int, neighbours: int, seed: int) -> np.ndarray:
-  """Draws codes between neighbouring ones, by imbalanced-learn's SMOTE, and decodes them.
+  """Draws codes between neighbouring codes by imbalanced-learn's SMOTE, and decodes them.
 
-  The network's most probable token is taken at each position; a row ends at its first padding.
+  The most probable token is taken at each position; a row ends at its first padding.
 
   Args:
     codes: of the rows.
-    count: rows to make.
+    count: number of rows to make.
     length: T of the rows to make.
-    neighbours: nearest codes that a code is drawn towards; fewer where there are fewer.
+    neighbours: number of nearest codes to draw towards; at most n - 1.
     seed: of the draws.
 
   Returns:
@@ -191,16 +191,17 @@ def smote_rows(codes: Codes, count: int, *, length: int, neighbours: int, seed: 
   if neighbours == 0:
     drawn = np.repeat(points, count, axis=0)
   else:
-    wanted = {0: len(points) + count, 1: 1}  # one code of another class, which the sampler needs
+    # The sampler insists on a second class: one extra code with the label 1, last in the input.
+    wanted = {0: len(points) + count, 1: 1}
     sampler = SMOTE(sampling_strategy=wanted, k_neighbors=neighbours, random_state=seed)
     labels = np.arange(len(points) + 1) == len(points)
     both, _ = sampler.fit_resample(np.concatenate([points, points[:1]]), labels.astype(int))
-    drawn = both[len(points) + 1 :]
+    drawn = both[len(points) + 1 :]  # new codes follow the input
   return _decode(codes, drawn, length)
 
 
 def _decode(codes: Codes, points: np.ndarray, length: int) -> np.ndarray:
-  """Reads codes [N, C] as rows of vocabulary ids, int32 [N, length]."""
+  """Decodes codes [N, C] to rows of vocabulary ids, int32 [N, length]."""
 
   def tokens_of(params: Any, code: jax.Array) -> jax.Array:
     return jnp.argmax(decode(codes.model, params, code).reshape(codes.length, -1), axis=1)
@@ -210,5 +211,5 @@ def _decode(codes: Codes, points: np.ndarray, length: int) -> np.ndarray:
 
 
 def until_padding(rows: np.ndarray) -> np.ndarray:
-  """Returns rows [N, T] with nothing but padding after their first padding."""
+  """Replaces all tokens after the first padding of a row [N, T] by padding, int32 [N, T]."""
   return np.where(np.logical_and.accumulate(rows != PAD, axis=1), rows, PAD).astype(np.int32)

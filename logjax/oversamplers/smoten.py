@@ -43,27 +43,32 @@ def make_generate(
 
 
 def smoten_rows(rows: np.ndarray, count: int, *, neighbours: int, seed: int) -> np.ndarray:
-  """Draws rows by SMOTE-N: at each position the token that most of a row and its nearest have.
+  """Draws rows by a Hamming-distance variant of SMOTE-N: a vote of each row and its neighbours.
 
-  imbalanced-learn's SMOTEN measures how far tokens are apart by the labels they come with, which
-  within one class are all the same: to it no two rows differ. Here it is the number of positions
-  that differ. Of equally frequent tokens the row's own, or its nearest neighbour's, is taken, and
-  not the one with the smallest id, which is padding. A row has one such vote, so there are at most
-  as many distinct results as distinct rows.
+  At each position the most frequent token among the row and its nearest rows is taken.
+
+  This is not the published SMOTE-N. That one measures distances with the value-difference metric,
+  from the labels of each token, and so needs rows of both classes. An oversampler here sees the
+  rare class alone, so the distance of two rows is their number of different positions. (Called with
+  one class, imbalanced-learn's SMOTEN has the distance 0 for every pair of rows.)
+
+  Ties go to the row's own token, then to its nearest neighbour's. The smallest id, as in
+  imbalanced-learn, would be padding. Each row has one result, so there are at most n distinct ones.
 
   Args:
-    rows: distinct rows [n, T], each with a token.
-    count: rows to make.
-    neighbours: nearest rows that vote, beside the row; fewer where there are fewer.
+    rows: distinct rows [n, T], each with at least one token.
+    count: number of rows to make.
+    neighbours: number of nearest rows to vote besides the row; at most n - 1.
     seed: of the draws.
 
   Returns:
     int32 [count, T].
   """
   voters = NearestNeighbors(n_neighbors=min(neighbours + 1, len(rows)), metric='hamming')
-  # First the row itself: no other is at distance 0.
+  # Nearest first, so voter 0 is the row itself: the rows are distinct, no other has distance 0.
   near = rows[voters.fit(rows).kneighbors(rows, return_distance=False)]  # [n, voters, T]
+  # votes[r, v, t]: number of voters of row r with the same token as voter v at position t.
   votes = sum((near == near[:, i : i + 1]).astype(np.int32) for i in range(near.shape[1]))
-  winner = votes.argmax(axis=1)[:, None]
+  winner = votes.argmax(axis=1)[:, None]  # the first, so the nearest, of equal voters
   voted = until_padding(np.take_along_axis(near, winner, axis=1)[:, 0])
   return voted[np.random.default_rng(seed).integers(len(voted), size=count)]

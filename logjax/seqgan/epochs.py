@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from logjax.seqgan import train
 from logjax.seqgan.sets import Sets
+from logjax.seqgan.state import SeqGANState
 from logjax.training.divergence import means_of_steps
 from logjax.training.keys import numpy_generator
 from logjax.training.parallel import divide_batch
@@ -32,7 +32,7 @@ def real_batch(sets: Sets, batch: int, key: jax.Array) -> np.ndarray:
 
 def run_epoch(
   step: Callable,
-  state: train.SeqGANState,
+  state: SeqGANState,
   rows: Any,
   batch: int,
   key: jax.Array,
@@ -40,7 +40,7 @@ def run_epoch(
   *,
   before: int = 0,
   prefix: str = '',
-) -> tuple[train.SeqGANState, dict[str, np.ndarray]]:
+) -> tuple[SeqGANState, dict[str, np.ndarray]]:
   """Runs a step over all batches of rows [K, S * B, ...]; metrics are means over the steps, [K].
 
   Args:

@@ -13,11 +13,17 @@ import jax
 import ml_collections
 import numpy as np
 
-from logjax.seqgan import train
 from logjax.seqgan.epochs import epoch_of, real_batch, run_epoch
 from logjax.seqgan.generators import Generators, make_model
 from logjax.seqgan.maligan import make_maligan_step
 from logjax.seqgan.sets import Sets
+from logjax.seqgan.state import SeqGAN, SeqGANState, create_seqgan_state, update_rollout_policy
+from logjax.seqgan.steps import (
+  make_discriminator_step,
+  make_generator_step,
+  make_mle_step,
+  make_sampler,
+)
 from logjax.seqgan.textgan import make_textgan_steps
 from logjax.training.divergence import Diverged, all_finite, means_of_steps, stopped
 from logjax.training.keys import numpy_generator
@@ -70,8 +76,8 @@ def fit_generators(
   method: str,
   key: jax.Array,
   runtime: Runtime,
-  watch: Callable[[str, int, train.SeqGANState], None] | None = None,
-  start: tuple[str, int, train.SeqGANState] | None = None,
+  watch: Callable[[str, int, SeqGANState], None] | None = None,
+  start: tuple[str, int, SeqGANState] | None = None,
 ) -> Generators:
   """Trains a generator for every set.
 
@@ -96,7 +102,7 @@ def fit_generators(
   phases = _phases(settings, model, sets, devices, method)[: 1 if method == 'mle' else 3]
   if start is None:
     done, last = -1, -1
-    state = jax.jit(functools.partial(train.create, model))(sets.allowed, init_key)
+    state = jax.jit(functools.partial(create_seqgan_state, model))(sets.allowed, init_key)
   else:
     stage, last, state = start
     done = [phase.stage for phase in phases].index(stage)
@@ -125,8 +131,8 @@ def fit_generators(
 
 
 def _checked(
-  phase: Phase, state: train.SeqGANState, key: jax.Array
-) -> tuple[train.SeqGANState, dict[str, np.ndarray]]:
+  phase: Phase, state: SeqGANState, key: jax.Array
+) -> tuple[SeqGANState, dict[str, np.ndarray]]:
   """Runs an epoch; raises Diverged where even its last step did harm, so that none is kept."""
   state, metrics = phase.run(state, key)
   if not all_finite((state.generator.params, state.discriminator.params)):
@@ -135,7 +141,7 @@ def _checked(
 
 
 def _phases(
-  settings: ml_collections.ConfigDict, model: train.SeqGAN, sets: Sets, devices: int, method: str
+  settings: ml_collections.ConfigDict, model: SeqGAN, sets: Sets, devices: int, method: str
 ) -> tuple[Phase, Phase, Phase]:
   """Lines 1, 3 and 4 to 14 of Algorithm 1."""
   generator_step, discriminator_step = _adversarial_steps(settings, model, method)
@@ -146,7 +152,7 @@ def _phases(
   played = settings.g_steps * settings.batch + settings.d_steps * judged_rows
   shown = 'mmd {mmd:.4f}' if method == 'textgan' else 'reward {reward:.4f}'
 
-  def as_it_is(state: train.SeqGANState) -> train.SeqGANState:
+  def as_it_is(state: SeqGANState) -> SeqGANState:
     return state
 
   return (
@@ -184,23 +190,23 @@ def _phases(
 
 
 def _adversarial_steps(
-  settings: ml_collections.ConfigDict, model: train.SeqGAN, method: str
+  settings: ml_collections.ConfigDict, model: SeqGAN, method: str
 ) -> tuple[Callable, Callable]:
   """Returns the steps of the generators and of the discriminators."""
   if method == 'textgan':
     temperature, weight = settings.textgan_temperature, settings.textgan_mmd_weight
     return make_textgan_steps(model, temperature, weight, settings.batch)
-  make_generator_step = make_maligan_step if method == 'maligan' else train.make_generator_step
-  return make_generator_step(model, settings.batch), train.make_discriminator_step(model)
+  make_step = make_maligan_step if method == 'maligan' else make_generator_step
+  return make_step(model, settings.batch), make_discriminator_step(model)
 
 
 def _mle_epoch(
-  settings: ml_collections.ConfigDict, model: train.SeqGAN, sets: Sets, devices: int
+  settings: ml_collections.ConfigDict, model: SeqGAN, sets: Sets, devices: int
 ) -> Callable:
   """Makes `(state, key) -> (state, metrics [K])`: the rows of every set, once."""
-  step = parallel(scan_steps(train.make_mle_step(model)), devices)
+  step = parallel(scan_steps(make_mle_step(model)), devices)
 
-  def epoch(state: train.SeqGANState, key: jax.Array):
+  def epoch(state: SeqGANState, key: jax.Array):
     generator = numpy_generator(key)
     drawn = np.stack([epoch_of(rows, settings.rows_per_epoch, generator) for rows in sets.rows])
     return run_epoch(step, state, drawn, settings.batch, key, devices)
@@ -208,12 +214,12 @@ def _mle_epoch(
   return epoch
 
 
-def _begin_adversarial(model: train.SeqGAN, state: train.SeqGANState) -> train.SeqGANState:
+def _begin_adversarial(model: SeqGAN, state: SeqGANState) -> SeqGANState:
   # The published code gives this phase an Adam of its own: the small gradients of the phase
   # before would have left second moments that make the first policy-gradient steps far too large.
   fresh = jax.jit(jax.vmap(model.generator_tx.init))(state.generator.params)
   state = state.replace(generator=state.generator.replace(opt_state=fresh))
-  return train.update_rollout_policy(state, 0.0)  # beta <- theta, line 2
+  return update_rollout_policy(state, 0.0)  # beta <- theta, line 2
 
 
 def _adversarial_round(
@@ -231,7 +237,7 @@ def _adversarial_round(
   """
   shape = (len(sets.rows), settings.batch, 2)
 
-  def play(state: train.SeqGANState, key: jax.Array):
+  def play(state: SeqGANState, key: jax.Array):
     given, steps = [], []
     for g in range(settings.g_steps):
       step_key, rows_key = jax.random.split(jax.random.fold_in(key, g))
@@ -248,7 +254,7 @@ def _adversarial_round(
       step_key = jax.random.fold_in(key, settings.g_steps + d)
       state, judged = judge(state, step_key, d * judged_steps, 'discriminator_')
       metrics |= judged
-    return train.update_rollout_policy(state, settings.rollout_update), metrics
+    return update_rollout_policy(state, settings.rollout_update), metrics
 
   return play
 
@@ -256,7 +262,7 @@ def _adversarial_round(
 def _discriminator_round(
   settings: ml_collections.ConfigDict,
   one_step: Callable,
-  model: train.SeqGAN,
+  model: SeqGAN,
   sets: Sets,
   devices: int,
 ) -> Callable:
@@ -267,9 +273,9 @@ def _discriminator_round(
   """
   count = settings.rows_per_epoch
   step = parallel(scan_steps(one_step), devices)
-  sampler = parallel_map(train.make_sampler(model), devices)
+  sampler = parallel_map(make_sampler(model), devices)
 
-  def update(state: train.SeqGANState, key: jax.Array, before: int = 0, prefix: str = ''):
+  def update(state: SeqGANState, key: jax.Array, before: int = 0, prefix: str = ''):
     sample_key, *epoch_keys = jax.random.split(key, 1 + settings.discriminator_epochs)
     keys = jax.random.split(sample_key, (len(sets.rows), count))
     drawn = sampler((state.generator.params, state.allowed), divide(keys, devices, axis=1))

@@ -11,9 +11,10 @@ import ml_collections
 import numpy as np
 import optax
 
-from logjax.seqgan import train
 from logjax.seqgan.models import Discriminator, Generator
 from logjax.seqgan.sets import to_vocabulary
+from logjax.seqgan.state import Rewards, SeqGAN
+from logjax.seqgan.steps import make_sampler
 
 
 class Generators(NamedTuple):
@@ -30,7 +31,7 @@ class Generators(NamedTuple):
   length: int
 
 
-def make_model(settings: ml_collections.ConfigDict, vocabulary: int, length: int) -> train.SeqGAN:
+def make_model(settings: ml_collections.ConfigDict, vocabulary: int, length: int) -> SeqGAN:
   """Returns the models and optimisers that `config.seqgan` describes."""
   fitting = [
     (width, count)
@@ -38,7 +39,7 @@ def make_model(settings: ml_collections.ConfigDict, vocabulary: int, length: int
     if width <= length
   ]
   widths, filters = zip(*fitting, strict=True)
-  return train.SeqGAN(
+  return SeqGAN(
     generator=Generator(
       vocabulary, settings.embedding, settings.hidden, settings.init_std, settings.cell
     ),
@@ -50,7 +51,7 @@ def make_model(settings: ml_collections.ConfigDict, vocabulary: int, length: int
     ),
     discriminator_tx=optax.adam(settings.discriminator_learning_rate),
     length=length,
-    rewards=train.Rewards(
+    rewards=Rewards(
       kind=settings.reward,
       rollouts=settings.rollouts,
       block=settings.rollout_block or _default_block(),
@@ -77,7 +78,7 @@ def make_generate(
   """Makes `key -> rows of vocabulary ids, int32 [block * K, length]`, the sets taking turns."""
   model = make_model(settings, generators.tokens.shape[1], generators.length)
   allowed = np.where(generators.tokens >= 0, 0.0, -np.inf).astype(np.float32)
-  sampler = jax.jit(train.make_sampler(model, temperature))
+  sampler = jax.jit(make_sampler(model, temperature))
   shared = jax.device_put((generators.params, allowed))
 
   def generate(key: jax.Array) -> np.ndarray:

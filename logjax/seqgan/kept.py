@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import ml_collections
 
-from logjax.seqgan import train
 from logjax.seqgan.generators import make_model
 from logjax.seqgan.sets import Sets
+from logjax.seqgan.state import SeqGANState, create_seqgan_state
 from logjax.training.runtime import Runtime
 
 PHASE = 'generators'
@@ -23,7 +23,7 @@ def kept(settings: ml_collections.ConfigDict, sets: Sets, runtime: Runtime) -> d
     runtime: of the run.
   """
   model = make_model(settings, sets.tokens.shape[1], sets.length)
-  create = functools.partial(train.create, model)
+  create = functools.partial(create_seqgan_state, model)
   found = runtime.checkpoints.restore(
     PHASE, jax.eval_shape(create, sets.allowed, jax.random.key(0))
   )
@@ -32,7 +32,7 @@ def kept(settings: ml_collections.ConfigDict, sets: Sets, runtime: Runtime) -> d
     state, about = found
     start = (about['stage'], about['epoch'], state)
 
-  def watch(stage: str, epoch: int, state: train.SeqGANState) -> None:
+  def watch(stage: str, epoch: int, state: SeqGANState) -> None:
     runtime.checkpoints.save(state, {'stage': stage, 'epoch': epoch})
 
   return {'start': start, 'watch': watch}

@@ -1,19 +1,27 @@
-"""Action values by Monte Carlo rollouts (equation 4), exact and without waste.
+"""Action values by Monte Carlo rollouts (equation 4), exact and without repeated work.
 
-For a sentence y_1..y_T and t < T, Q_t is the mean of D over N sentences that begin with y_1..y_t
-and are finished by the rollout policy; Q_T is D of the sentence itself.
+For a sentence y_1..y_T and t < T, Q_t is the mean score of N sentences. Each begins with the prefix
+y_1..y_t and is finished by the rollout policy. Q_T is the score of the sentence itself. The critic
+computes the score, here the discriminator's probability of "real".
 
-- No prefix is replayed: one teacher-forced scan keeps the policy's state, and what the critic
-  remembers, after every prefix.
-- A lane (one rollout of one prefix) takes a step for each token that is missing. Lanes are sorted
-  by how many those will be and run in blocks; a block is over with its slowest lane.
-- A prefix that has ended is not rolled out: there is one way to finish it, the sentence itself.
-- Equal prefixes may share their rollouts, since Q depends on the prefix alone.
+Terms:
 
-B batch, T time, N rollouts, L lanes, F filters, W widest filter.
+  prefix  the first t tokens of a sentence, 1 <= t <= T; has flat index b * T + t - 1 in the batch
+  lane    one rollout of one prefix; takes one step per missing token
+  block   the lanes in memory together; a block takes as many steps as its longest lane
+
+Four measures avoid work without changing the result:
+
+- One scan over a sentence stores the policy's state and the critic's memory after every prefix.
+  Rollouts start there, so no prefix is replayed.
+- Lanes are sorted by their expected length, so the lanes of a block end at about the same time.
+- An ended prefix has only one completion, the sentence itself, and is not rolled out.
+- Equal prefixes may share their rollouts, because Q depends on the prefix alone
+  (`state.Rewards` has the price of that).
+
+Shapes: B batch, T time, N rollouts, n rollouts of this device, L lanes.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -21,33 +29,17 @@ import jax.numpy as jnp
 from jax import lax
 
 from logjax.examples.text import PAD
-from logjax.seqgan.models import window
+from logjax.seqgan.critics import Critic
 from logjax.seqgan.sampling import Policy, next_token
 
 
-class Critic(NamedTuple):
-  """Reads a sentence token by token and scores it; its memory is any PyTree.
-
-  Attributes:
-    start: the memory before the first token.
-    read: `(memory, token []) -> memory`.
-    settled: `memory -> bool []`: whether more padding would leave the score as it is.
-    score: `memory -> []` of a whole sentence.
-  """
-
-  start: Any
-  read: Callable
-  settled: Callable
-  score: Callable
-
-
 class Prefix(NamedTuple):
-  """All that is needed to go on from a prefix.
+  """The state needed to continue a prefix.
 
   Attributes:
-    h: state of the policy before it reads the newest token.
-    token: the newest, [].
-    memory: of the critic.
+    h: recurrent state of the policy before it reads the newest token.
+    token: the newest token, [].
+    memory: the critic's memory, newest token included.
   """
 
   h: Any
@@ -55,48 +47,7 @@ class Prefix(NamedTuple):
   memory: Any
 
 
-def make_window_critic(tables: list[list[jax.Array]], score: Callable) -> Critic:
-  """Returns a critic that keeps the maxima of a discriminator's windows.
-
-  The windows inside a prefix are thus computed once for all its rollouts.
-
-  Args:
-    tables: of `Discriminator.tables`.
-    score: `maxima [F] -> []`.
-  """
-  none = tables[0][0].shape[0] - 1
-  widest = max(len(band) for band in tables)
-  maxima = tuple(jnp.full(band[0].shape[1], -jnp.inf) for band in tables)
-
-  def read(memory, token: jax.Array):
-    recent, maxima = memory
-    recent = jnp.concatenate([token[None], recent[:-1]])
-    return recent, tuple(map(jnp.maximum, maxima, window(tables, recent)))
-
-  return Critic(
-    start=(jnp.full(widest, none), maxima),
-    read=read,
-    settled=lambda memory: jnp.all(memory[0] == PAD),
-    score=lambda memory: score(jnp.concatenate(memory[1])),
-  )
-
-
-def make_sentence_critic(length: int, score: Callable) -> Critic:
-  """Returns a critic that keeps the tokens: `score` sees the whole sentence, int32 [T]."""
-
-  def read(memory, token: jax.Array):
-    position, tokens = memory
-    return position + 1, tokens.at[position].set(token)
-
-  return Critic(
-    start=(jnp.int32(0), jnp.full(length, PAD, jnp.int32)),
-    read=read,
-    settled=lambda memory: jnp.any((memory[1] == PAD) & (jnp.arange(length) < memory[0])),
-    score=lambda memory: score(memory[1]),
-  )
-
-
-def keep_prefixes(policy: Policy, critic: Critic, sentence: jax.Array) -> Prefix:
+def scan_prefixes(policy: Policy, critic: Critic, sentence: jax.Array) -> Prefix:
   """Returns all prefixes of a sentence [T], stacked: row t - 1 is the prefix of length t."""
 
   def step(prefix, token):
@@ -110,19 +61,20 @@ def keep_prefixes(policy: Policy, critic: Critic, sentence: jax.Array) -> Prefix
 def finish_prefix(
   policy: Policy, critic: Critic, prefix: Prefix, t: jax.Array, length: int, key: jax.Array
 ) -> Any:
-  """Runs one lane: finishes a prefix of length t, at least 1.
+  """Runs one lane: samples the missing tokens of a prefix.
 
   Args:
-    policy: of the rollouts, G_beta.
-    critic: reads the tokens drawn.
-    prefix: as `keep_prefixes` keeps it.
-    t: its length; from T on there is nothing to do.
+    policy: the rollout policy G_beta.
+    critic: reads the sampled tokens.
+    prefix: one row of `scan_prefixes`.
+    t: length of the prefix, at least 1; a lane with t >= T takes no step.
     length: T.
     key: consumed.
 
   Returns:
     The critic's memory of the finished sentence.
   """
+  # One number per position: token t + 1 is drawn with uniforms[t], whenever the lane began.
   uniforms = jax.random.uniform(key, (length,))
 
   def unfinished(carry):
@@ -138,20 +90,34 @@ def finish_prefix(
 
 
 def first_with_prefix(sentences: jax.Array) -> jax.Array:
-  """For every prefix of sentences [B, T] the first sentence that has the same one, [B, T]."""
+  """Returns for every prefix the first sentence with an equal prefix.
+
+  The sentences [7, 8], [7, 9], [7, 8] give [[0, 0], [0, 1], [0, 0]].
+
+  Args:
+    sentences: int [B, T].
+
+  Returns:
+    Indices into the batch, int [B, T].
+  """
 
   def step(equal, tokens):
+    # equal[i, j]: sentences i and j agree up to and including this position.
     equal = equal & (tokens[:, None] == tokens[None, :])
-    return equal, jnp.argmax(equal, axis=1)
+    return equal, jnp.argmax(equal, axis=1)  # the first True of a row
 
   equal = jnp.ones((len(sentences), len(sentences)), bool)
   return lax.scan(step, equal, sentences.T)[1].T
 
 
 def prefixes_to_finish(sentences: jax.Array, share: bool) -> jax.Array:
-  """Marks the prefixes of sentences [B, T] that need rollouts, [B, T].
+  """Marks the prefixes in need of rollouts, bool [B, T].
 
-  Not the whole sentence, none that has ended, and, where equal ones `share`, the first of them.
+  Whole sentences and ended prefixes need none. With `share` only the first of equal prefixes does.
+
+  Args:
+    sentences: int [B, T].
+    share: share the rollouts of equal prefixes.
   """
   ended = jnp.cumsum(sentences == PAD, axis=1) > 0
   needed = ~ended & (jnp.arange(sentences.shape[1]) < sentences.shape[1] - 1)
@@ -161,10 +127,17 @@ def prefixes_to_finish(sentences: jax.Array, share: bool) -> jax.Array:
 
 
 def longest_first(sentences: jax.Array, needed: jax.Array) -> jax.Array:
-  """Orders the prefixes, flat indices [B * T], by the steps that their rollouts will take.
+  """Orders the prefixes by the expected length of their rollouts, longest first.
 
-  Nobody knows, but the sentence from which a prefix comes was finished by the same policy, or
-  nearly, and is as good a guess as any. Those that are not needed come last.
+  The true lengths are unknown before sampling. The guess is the length of the sentence around the
+  prefix, because almost the same policy wrote it. Prefixes without rollouts come last.
+
+  Args:
+    sentences: int [B, T].
+    needed: from `prefixes_to_finish`, [B, T].
+
+  Returns:
+    Flat indices of prefixes, [B * T].
   """
   size = jnp.sum(sentences != PAD, axis=1, keepdims=True)
   missing = size - jnp.arange(sentences.shape[1])
@@ -185,60 +158,86 @@ def rollout_sums(
   """Runs some or all of the N rollouts of every prefix of a batch.
 
   Args:
-    policy: of the rollouts, G_beta.
-    critic: scores sentences; dropout off.
+    policy: the rollout policy G_beta.
+    critic: scores sentences, without dropout.
     sentences: int [B, T].
     keys: one a sentence, [B]; consumed.
-    numbers: which of the rollouts 0..N-1 to run, [n]; from N on they do nothing.
+    numbers: numbers of the rollouts to run, [n], out of 0..N-1; numbers from N on do nothing.
     rollouts: N.
-    block: lanes that run together, in whole prefixes: one prefix's n at least.
-    share: whether equal prefixes share their rollouts.
+    block: L, lanes in memory together, rounded down to whole prefixes; one prefix at least.
+    share: run the rollouts of equal prefixes once, see `state.Rewards`.
 
   Returns:
-    Sums of the scores [B, T], 0 where no rollout was needed, and the scores of the sentences
-    themselves [B].
+    Sums of the scores, [B, T], 0 for a prefix without rollouts; and the scores of the sentences
+    themselves, [B].
   """
+  assert keys.shape == sentences.shape[:1]  # A longer array of keys would go unnoticed.
   batch, length = sentences.shape
-  prefixes = jax.vmap(lambda s: keep_prefixes(policy, critic, s))(sentences)
-  whole = jax.vmap(critic.score)(jax.tree.map(lambda x: x[:, -1], prefixes.memory))
+  prefixes = jax.vmap(lambda s: scan_prefixes(policy, critic, s))(sentences)
+  # The last row of a sentence's prefixes is the sentence itself.
+  sentence_scores = jax.vmap(critic.score)(jax.tree.map(lambda x: x[:, -1], prefixes.memory))
   flat = jax.tree.map(lambda x: x.reshape(batch * length, *x.shape[2:]), prefixes)
   needed = prefixes_to_finish(sentences, share)
   count = needed.sum()
-  together = min(max(1, block // len(numbers)), batch * length)  # prefixes a block
-  order = jnp.pad(longest_first(sentences, needed), (0, together))
+  # A block has all n rollouts of `width` prefixes.
+  width = min(max(1, block // len(numbers)), batch * length)
+  # `order` holds the prefixes in need of rollouts first: order[:count]. The padding lets the last
+  # block read `width` entries even when fewer are left.
+  order = jnp.pad(longest_first(sentences, needed), (0, width))
 
-  def lane(prefix: Prefix, index: jax.Array, place: jax.Array, number: jax.Array) -> jax.Array:
+  def lane(prefix: Prefix, index: jax.Array, rank: jax.Array, number: jax.Array) -> jax.Array:
+    """Returns the score of one rollout: of a prefix, its flat index, and its rank in `order`."""
     t = index % length + 1
-    idle = (place >= count) | (number >= rollouts)
+    # The last block is filled up by prefixes without need, the last device by numbers from N on.
+    idle = (rank >= count) | (number >= rollouts)
+    # The key depends on sentence, prefix and rollout only. So block size, order and number of
+    # devices do not change the draws.
     key = jax.random.fold_in(jax.random.fold_in(keys[index // length], t), number)
+    # An idle lane starts at T and so takes no step.
     memory = finish_prefix(policy, critic, prefix, jnp.where(idle, length, t), length, key)
     return jnp.where(idle, 0.0, critic.score(memory))
 
   def run_block(i: jax.Array, sums: jax.Array) -> jax.Array:
-    start = i * together
-    chosen = lax.dynamic_slice(order, (start,), (together,))
-    lanes = jnp.repeat(jnp.arange(together), len(numbers))
-    index = chosen[lanes]
+    start = i * width
+    chosen = lax.dynamic_slice(order, (start,), (width,))
+    # Lanes of one prefix are neighbours. With width 2 and numbers [0, 1, 2], column is
+    # [0, 0, 0, 1, 1, 1] and the numbers are [0, 1, 2, 0, 1, 2].
+    column = jnp.repeat(jnp.arange(width), len(numbers))
+    index = chosen[column]
     prefix = jax.tree.map(lambda x: x[index], flat)
-    scores = jax.vmap(lane)(prefix, index, start + lanes, jnp.tile(numbers, together))
-    scores = scores.reshape(together, len(numbers)).sum(axis=1)
+    scores = jax.vmap(lane)(prefix, index, start + column, jnp.tile(numbers, width))
+    scores = scores.reshape(width, len(numbers)).sum(axis=1)
     return lax.dynamic_update_slice(sums, scores, (start,))
 
-  blocks = (count + together - 1) // together
-  sums = lax.fori_loop(0, blocks, run_block, jnp.zeros(batch * length + together))
+  # The number of blocks depends on the data: a loop, not a scan.
+  blocks = (count + width - 1) // width  # rounded up
+  sums = lax.fori_loop(0, blocks, run_block, jnp.zeros(batch * length + width))
+  # `sums` is in the sorted order; scatter it back to flat indices, without the padding.
   by_prefix = jnp.zeros(batch * length).at[order[: batch * length]].set(sums[: batch * length])
-  return by_prefix.reshape(batch, length), whole
+  return by_prefix.reshape(batch, length), sentence_scores
 
 
 def action_values(
-  sentences: jax.Array, sums: jax.Array, whole: jax.Array, *, rollouts: int, share: bool
+  sentences: jax.Array, sums: jax.Array, sentence_scores: jax.Array, *, rollouts: int, share: bool
 ) -> jax.Array:
-  """Q of every token (equation 4) from all sums of `rollout_sums`: [B, T]."""
+  """Computes Q of every token (equation 4) from the results of `rollout_sums`.
+
+  Args:
+    sentences: int [B, T].
+    sums: sums over all N rollouts, [B, T].
+    sentence_scores: [B].
+    rollouts: N.
+    share: as given to `rollout_sums`.
+
+  Returns:
+    Q, [B, T].
+  """
   ended = jnp.cumsum(sentences == PAD, axis=1) > 0
   last = jnp.arange(sentences.shape[1]) == sentences.shape[1] - 1
   if share:
+    # Every prefix takes the sum of the first equal one: same column t, that sentence's row.
     sums = jnp.take_along_axis(sums, first_with_prefix(sentences), axis=0)
-  return jnp.where(ended | last, whole[:, None], sums / rollouts)
+  return jnp.where(ended | last, sentence_scores[:, None], sums / rollouts)
 
 
 def rewards(
@@ -251,9 +250,13 @@ def rewards(
   block: int,
   share: bool,
 ) -> jax.Array:
-  """Q of every token of a batch (equation 4), [B, T], on one device; arguments as above."""
+  """Computes Q of every token of a batch (equation 4) on one device; see `rollout_sums`.
+
+  Returns:
+    Q, [B, T].
+  """
   numbers = jnp.arange(rollouts)
-  sums, whole = rollout_sums(
+  sums, sentence_scores = rollout_sums(
     policy, critic, sentences, keys, numbers, rollouts=rollouts, block=block, share=share
   )
-  return action_values(sentences, sums, whole, rollouts=rollouts, share=share)
+  return action_values(sentences, sums, sentence_scores, rollouts=rollouts, share=share)

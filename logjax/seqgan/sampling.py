@@ -1,6 +1,6 @@
-"""Drawing tokens and sentences from the generator.
+"""Sampling of tokens and sentences from a generator.
 
-Everything is written for ONE sentence and vmapped by the caller. V vocabulary, T time, H hidden.
+Every function works on ONE sentence; callers vmap it. V vocabulary, T time, H hidden.
 """
 
 from collections.abc import Callable
@@ -15,13 +15,13 @@ from logjax.seqgan.models import Generator
 
 
 class Policy(NamedTuple):
-  """A generator ready to sample: functions and tables, nothing that is trained.
+  """A generator prepared for sampling.
 
   Attributes:
     advance: `(h, projected [gates * H]) -> (h, logits [V])`; h is the recurrent state.
     inputs: projected input of every token, [V, gates * H].
-    start: the state before the first token, as `Generator.start`.
-    allowed: added to the logits, [V]: 0, or -inf for a token that this set does not have.
+    start: the state before the first token, see `Generator.start`.
+    allowed: added to the logits, [V]: 0 for the tokens of this set, -inf for all others.
   """
 
   advance: Callable
@@ -33,55 +33,71 @@ class Policy(NamedTuple):
 def make_policy(
   generator: Generator, params: Any, allowed: jax.Array, temperature: float = 1.0
 ) -> Policy:
-  """Returns the policy of a generator; `temperature` divides its logits."""
+  """Makes the policy of a generator; its logits are divided by `temperature`."""
 
   def advance(h: Any, projected: jax.Array) -> tuple[Any, jax.Array]:
     h, logits = generator.apply({'params': params}, h, projected, method=generator.advance)
     return h, logits / temperature
 
+  # Computed once for all tokens and time steps; later a lookup.
   inputs = generator.apply({'params': params}, method=generator.inputs)
   return Policy(advance, inputs, generator.start, allowed)
 
 
 def sample_token(logits: jax.Array, uniform: jax.Array) -> jax.Array:
-  """Draws a token by searching the cumulative sum of softmax(logits) in two levels.
+  """Draws a token from softmax(logits) by the inverse of its cumulative distribution.
 
-  One uniform number a token, where Gumbel noise would need V. First a block of about sqrt(V)
-  tokens is found, then the token in it.
+  One uniform number is enough; `jax.random.categorical` draws V. The search has two levels, each
+  over about sqrt(V) entries: first the row of a V-cell grid, then the column in this row.
 
   Args:
-    logits: [V], any finite values or -inf, not all -inf.
+    logits: [V], finite or -inf, at least one finite.
     uniform: in [0, 1), [].
 
   Returns:
-    The token, int32 []; never one whose logit is -inf.
+    The token, int32 []; never a token with logit -inf.
   """
   size = len(logits)
-  block = max(1, round(size**0.5))
-  blocks = -(-size // block)
+  columns = max(1, round(size**0.5))
+  rows = -(-size // columns)  # rounded up
+  # Weights are the probabilities without their normalisation: the target is scaled instead. The
+  # subtraction of the maximum prevents overflow.
   weights = jnp.exp(logits - jnp.max(logits))
-  weights = jnp.pad(weights, (0, blocks * block - size)).reshape(blocks, block)
+  # Fill the grid up with weight 0, which is never drawn.
+  weights = jnp.pad(weights, (0, rows * columns - size)).reshape(rows, columns)
+  # Example: the grid [[1, 3], [2, 2]] has row sums [4, 4], which end at [4, 8]. The uniform number
+  # 0.7 is the target 5.6, in row 1. There 5.6 - 4 = 1.6 is left, in column 0 of [2, 2]: token 2.
   sums = weights.sum(axis=1)
   ends = _cumulative_sum(sums)
   target = uniform * ends[-1]
   row = _first_beyond(target, ends, sums)
   inside = weights[row]
-  column = _first_beyond(target - (ends[row] - sums[row]), _cumulative_sum(inside), inside)
-  return (row * block + column).astype(jnp.int32)
+  rest = target - (ends[row] - sums[row])  # the target, counted from the start of the row
+  column = _first_beyond(rest, _cumulative_sum(inside), inside)
+  return (row * columns + column).astype(jnp.int32)
 
 
 def _cumulative_sum(weights: jax.Array) -> jax.Array:
-  """Sums of the first 1, 2, ..., n weights [n]: a product, which is faster than `jnp.cumsum`."""
+  """Returns the sums of the first 1, 2, ..., n weights [n].
+
+  A product with a triangular matrix, faster than `jnp.cumsum` for the short rows here.
+  """
   ones = jnp.ones((len(weights), len(weights)), weights.dtype)
-  # An accelerator would round the weights to fewer bits.
+  # By default an accelerator would round the weights to fewer bits.
   return jnp.dot(jnp.tril(ones), weights, precision=lax.Precision.HIGHEST)
 
 
 def _first_beyond(target: jax.Array, ends: jax.Array, weights: jax.Array) -> jax.Array:
-  """Index of the first positive weight whose cumulative sum, in `ends`, exceeds the target.
+  """Returns the index of the first positive weight with a cumulative sum above the target.
 
-  The last positive weight where none does: rounding may put the target beyond every sum. Asking
-  for the weight too makes the answer safe whatever the order in which a device adds them up.
+  Rounding may put the target beyond every sum; then the last positive weight is returned. The test
+  for a positive weight guards against another rounding: a sum of the same numbers in another order
+  may be slightly larger, so that `ends` alone could point to a weight of 0.
+
+  Args:
+    target: [].
+    ends: cumulative sums of the weights, [n].
+    weights: [n], at least one positive.
   """
   index = jnp.arange(len(weights))
   positive = weights > 0
@@ -92,13 +108,13 @@ def _first_beyond(target: jax.Array, ends: jax.Array, weights: jax.Array) -> jax
 def next_token(
   policy: Policy, h: Any, token: jax.Array, uniform: jax.Array, first: jax.Array
 ) -> tuple[Any, jax.Array]:
-  """Draws the token after `token` from the state before it.
+  """Draws the token after `token`, given the state before it.
 
-  The end of a sentence is absorbing: after a padding, except as start token (`first`), only
-  padding follows.
+  Token 0 has three roles: start token, end of a sentence, padding. After an end only padding
+  follows, except at the start of a sentence (`first`).
 
   Returns:
-    The new state and the token [].
+    The new state and the new token, int32 [].
   """
   h, logits = policy.advance(h, policy.inputs[token])
   drawn = sample_token(logits + policy.allowed, uniform)
@@ -106,7 +122,7 @@ def next_token(
 
 
 def sample_sentence(policy: Policy, key: jax.Array, length: int) -> jax.Array:
-  """Draws one sentence from the generator: int32 [T], padded after its end."""
+  """Draws one sentence: int32 [T], with padding after its end."""
 
   def step(carry, xs):
     h, token = carry
@@ -119,18 +135,23 @@ def sample_sentence(policy: Policy, key: jax.Array, length: int) -> jax.Array:
 
 
 def log_probabilities(policy: Policy, sentence: jax.Array) -> jax.Array:
-  """Log-probability of every token given those before it, [T]; 0 after the sentence's end."""
+  """Returns the log-probability of every token given its predecessors, [T]; 0 after the end."""
 
   def step(h, xs):
     token, target = xs
     h, logits = policy.advance(h, policy.inputs[token])
     return h, jax.nn.log_softmax(logits + policy.allowed)[target]
 
+  # The input is shifted by one: the start token predicts y_1, y_1 predicts y_2, and so on.
   tokens = jnp.concatenate([jnp.array([PAD]), sentence[:-1]])
   logs = lax.scan(step, policy.start, (tokens, sentence))[1]
   return jnp.where(is_inside(sentence), logs, 0.0)
 
 
 def is_inside(sentence: jax.Array) -> jax.Array:
-  """Marks the tokens of a sentence and the padding that ends it, bool [T]."""
+  """Marks the tokens of a sentence and the padding at its end, bool [T].
+
+  [5, 0, 0] gives [True, True, False]: the first padding is a prediction too, the end.
+  """
+  # Paddings strictly before each position.
   return jnp.cumsum(sentence == PAD) - (sentence == PAD) == 0

@@ -1,4 +1,4 @@
-"""TextGAN's two steps (Zhang et al., ICML 2017, arXiv 1706.03850), for K sets at once.
+"""The two steps of TextGAN (Zhang et al., ICML 2017, arXiv 1706.03850) for K sets at once.
 
 The generator matches the discriminator's features of real and of generated sentences, f and f~:
 
@@ -6,19 +6,18 @@ The generator matches the discriminator's features of real and of generated sent
   discriminator  maximises  L_GAN - lambda_r * L_recon + lambda_m * L_MMD
 
 Implemented: L_GAN (as cross-entropy, with SeqGAN's dropout and penalty), L_MMD for both with a
-mixture of Gaussian kernels, lambda_m, and gradients through soft tokens. Not implemented, or other
-than in the paper:
+mixture of Gaussian kernels, lambda_m, and gradients through soft tokens.
 
-  - L_recon and its lambda_r: it makes the discriminator reconstruct the latent code z from which
-    the paper's generator derives a whole sentence. The generators here have no code: chance
-    enters with every token that is sampled.
-  - The soft-argmax softmax(L * logits), L large, replaces tokens in the paper, where z alone has
-    chance. Here Gumbel noise has it: the largest of logits + noise is a sample. That token stays
-    what it is, and softmax((logits + noise) / temperature) only takes its place in the derivative
-    (`draw_soft`): the discriminator is given what the generator will write, and cannot tell it by
-    its softness.
-  - Pretraining is SeqGAN's, by maximum likelihood and on generated rows, instead of an
-    autoencoder's for the generator and permuted sentences for the discriminator.
+Differences from the paper:
+
+- There is no L_recon. It makes the discriminator reconstruct the latent code z of a sentence. The
+  generators here have no code: every token is sampled.
+- The paper replaces tokens by softmax(L * logits) with a large L. Its randomness is all in z. Here
+  Gumbel noise supplies it: the largest of logits + noise is a sample. This token stays one-hot, and
+  softmax((logits + noise) / temperature) replaces it only in the derivative (`draw_soft`). So the
+  discriminator sees real output of the generator, not soft tokens, which are easy to recognise.
+- Pretraining is SeqGAN's: maximum likelihood, and generated rows for the discriminator. The paper
+  pretrains the generator as an autoencoder and the discriminator on permuted sentences.
 
 K sets, B batch, T time, V vocabulary, F features.
 """
@@ -34,7 +33,7 @@ from jax import lax
 from logjax.examples.text import PAD
 from logjax.seqgan import losses
 from logjax.seqgan.sampling import Policy, make_policy
-from logjax.seqgan.train import SeqGAN, SeqGANState
+from logjax.seqgan.state import SeqGAN, SeqGANState
 from logjax.training.parallel import (
   devices_of_step,
   gather_over_devices,
@@ -43,82 +42,99 @@ from logjax.training.parallel import (
 )
 from logjax.training.state import TrainState, apply_gradients
 
-# Squared bandwidths of the kernels, in units of the features' mean squared distance: the features'
-# own scale changes as the discriminator learns. [logjax]
+# Squared bandwidths of the kernels in units of the features' mean squared distance, because the
+# scale of the features changes while the discriminator learns. [logjax]
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
-def signs_of(real: jax.Array, weights: jax.Array) -> jax.Array:
-  """Weights that turn a sum over examples into (mean of real) - (mean of generated), [B].
+def mean_difference_weights(real: jax.Array, weights: jax.Array) -> jax.Array:
+  """Returns the weights for a difference of means: sum of weights * x = mean real - mean generated.
 
-  All 0 where there are only real or only generated ones.
+  Two real and one generated example get [1/2, 1/2, -1]. With examples of one kind only all are 0.
 
   Args:
     real: 1 or True for real examples, [B].
     weights: 0 for padding, [B].
+
+  Returns:
+    [B].
   """
-  ours, theirs = weights * real, weights * (1 - real)
-  both = (ours.sum() > 0) & (theirs.sum() > 0)
-  total = jnp.where(both, ours.sum(), jnp.inf), jnp.where(both, theirs.sum(), jnp.inf)
-  return ours / total[0] - theirs / total[1]
+  of_real, of_generated = weights * real, weights * (1 - real)
+  both = (of_real.sum() > 0) & (of_generated.sum() > 0)
+  # Division by infinity gives the zeros, without a division by 0 in the other case.
+  reals = jnp.where(both, of_real.sum(), jnp.inf)
+  generated = jnp.where(both, of_generated.sum(), jnp.inf)
+  return of_real / reals - of_generated / generated
 
 
 def squared_distances(features: jax.Array) -> jax.Array:
-  """Squared distances of all pairs of features [B, F], [B, B]."""
+  """Computes the squared distances of all pairs of features [B, F]: [B, B]."""
+  # |a - b|^2 = |a|^2 + |b|^2 - 2 ab. Rounding may make it negative, hence the maximum.
   inner = jnp.dot(features, features.T, precision=lax.Precision.HIGHEST)
   squares = jnp.diag(inner)
   return jnp.maximum(squares[:, None] + squares[None, :] - 2 * inner, 0.0)
 
 
 def mean_squared_distance(features: jax.Array, signs: jax.Array) -> jax.Array:
-  """Of all pairs [B, F], real and generated ones weighing the same in total."""
-  weights = jnp.abs(signs)
-  return weights @ squared_distances(features) @ weights / 4
+  """Computes the mean squared distance of all pairs of features.
 
-
-def squared_mmd(features: jax.Array, signs: jax.Array, scale: jax.Array) -> jax.Array:
-  """Squared maximum mean discrepancy of real and generated features, at least 0 but for rounding.
-
-  E k(f, f') + E k(f~, f~') - 2 E k(f, f~), where expectations are means over all pairs of a batch,
-  a feature with itself included, and k is the mean of exp(-|f - f'|^2 / (bandwidth * scale)).
+  Real and generated examples have the same total weight.
 
   Args:
     features: [B, F].
-    signs: 1 / n for each of n real ones, -1 / m for each of m generated ones, [B].
+    signs: from `mean_difference_weights`, [B].
+  """
+  weights = jnp.abs(signs)
+  return weights @ squared_distances(features) @ weights / 4  # the weights sum to 2, squared 4
+
+
+def squared_mmd(features: jax.Array, signs: jax.Array, scale: jax.Array) -> jax.Array:
+  """Computes the squared maximum mean discrepancy of real and generated features.
+
+  It is E k(f, f') + E k(f~, f~') - 2 E k(f, f~). The expectations are means over all pairs of a
+  batch, pairs of a feature with itself included, so it is at least 0 up to rounding. The kernel k
+  is the mean of exp(-|f - f'|^2 / (bandwidth * scale)) over the bandwidths.
+
+  Args:
+    features: [B, F].
+    signs: from `mean_difference_weights`, [B].
     scale: of squared distances, [].
   """
   ratios = squared_distances(features) / jnp.maximum(scale, 1e-6)
   kernel = sum(jnp.exp(-ratios / bandwidth) for bandwidth in BANDWIDTHS) / len(BANDWIDTHS)
+  # The product of two signs is positive for pairs of one kind and negative for mixed pairs.
   return signs @ kernel @ signs
 
 
 def draw_soft(
   policy: Policy, key: jax.Array, length: int, temperature: float
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Draws a sentence of the generator in a form that has a derivative.
+  """Draws a sentence of the generator in a differentiable form.
 
-  Its value is one-hot; in its derivative a token is softmax((logits + noise) / temperature), here
-  and where the generator reads it ("straight-through"): an approximation at every temperature.
+  The value is one-hot. In the derivative a token is softmax((logits + noise) / temperature), in
+  the output and in the generator's own input ("straight-through"). This is an approximation at
+  every temperature.
 
-  The end of a sentence is absorbing, also in the derivative: a token that becomes more of an end
-  makes all later ones more of a padding. After the end there is padding without a derivative;
-  an end that becomes less of one thus makes room for one token, behind which the sentence ends.
+  The end of a sentence is absorbing, also in the derivative: raising the probability of an end
+  raises the probability of padding at all later positions. Padding after the end has no derivative
+  of its own. Lowering the probability of an end makes room for one more token, then the sentence
+  ends.
 
   Returns:
-    Tokens [T, V]; log-probabilities of those drawn, [T], 0 after the end; and which were drawn
-    and are not padding after the end, bool [T].
+    Soft tokens [T, V]; log-probabilities of the drawn tokens, [T], 0 after the end; a mark for
+    tokens up to the end, bool [T].
   """
   ended = jax.nn.one_hot(PAD, len(policy.allowed))
 
   def step(carry, key):
-    h, token, alive = carry
+    h, token, alive = carry  # alive: 1 before the end and 0 after it, with a derivative
     h, logits = policy.advance(h, jnp.dot(token, policy.inputs, precision=lax.Precision.HIGHEST))
     logits += policy.allowed
     noisy = logits + jax.random.gumbel(key, logits.shape)
     drawn = jnp.argmax(noisy)
     soft = jax.nn.softmax(noisy / temperature)
     inside = alive > 0
-    # The bracket is 0: the value stays exactly one-hot.
+    # The bracket has the value 0, so the token stays exactly one-hot; its derivative is soft's.
     token = jax.nn.one_hot(drawn, len(logits)) + (soft - lax.stop_gradient(soft))
     token = jnp.where(inside, token, ended)
     log_probability = jnp.where(inside, jax.nn.log_softmax(logits)[drawn], 0.0)
@@ -137,48 +153,49 @@ def make_textgan_steps(
     model: models and optimisers; its rewards are not used.
     temperature: of `draw_soft`.
     mmd_weight: lambda_m.
-    batch_size: of the generators, B.
+    batch_size: B of the generators.
   """
   generator_step = _make_generator_step(model, temperature, batch_size)
   return generator_step, _make_discriminator_step(model, mmd_weight)
 
 
-def _describe(model: SeqGAN, params: Any, sentences: jax.Array) -> jax.Array:
-  """Features [B, F] of tokens [B, T] or soft tokens [B, T, V]."""
-  bound, method = {'params': params}, model.discriminator.describe
+def _features(model: SeqGAN, params: Any, sentences: jax.Array) -> jax.Array:
+  """Computes the features [B, F] of tokens [B, T] or soft tokens [B, T, V]."""
+  bound, method = {'params': params}, model.discriminator.convolve
   return jax.vmap(lambda s: model.discriminator.apply(bound, s, method=method))(sentences)
 
 
 def _make_generator_step(model: SeqGAN, temperature: float, batch_size: int) -> Callable:
-  """Its batch has the real sentences to match, [K, B, T], its keys are [K, B, 2].
+  """Makes the generator step.
 
-  Of both, what comes from `batch_size` on only fills the devices up.
+  Its batch is real sentences to match, [K, B, T]; its keys have the shape [K, B, 2]. Sentences and
+  keys from number `batch_size` on fill the devices up.
   """
 
   def one_set(state: SeqGANState, real: jax.Array, keys: jax.Array):
-    judge = state.discriminator.params
-    wanted = _describe(model, judge, real)
-    weights = share_of_device(jnp.ones(batch_size), len(keys), axis=0)
+    discriminator = state.discriminator.params
+    real_features = _features(model, discriminator, real)
+    weights = share_of_device(jnp.ones(batch_size), len(keys), axis=0)  # 0 for padding
 
-    def share_of_loss(params):
+    def local_loss(params):
       policy = make_policy(model.generator, params, state.allowed)
       draw = jax.vmap(lambda key: draw_soft(policy, key, model.length, temperature))
       sentences, logs, inside = draw(keys)
-      features = jnp.stack([wanted, _describe(model, judge, sentences)])
-      # [2, B, F] of all devices.
+      features = jnp.stack([real_features, _features(model, discriminator, sentences)])
+      # [2, B, F] of all devices, without the padding; then [2 B, F], real ones first.
       features = gather_over_devices(features, axis=1)[:, :batch_size]
-      marks = jnp.repeat(jnp.array([1.0, 0.0]), features.shape[1])
-      features = features.reshape(len(marks), -1)
-      signs = signs_of(marks, jnp.ones_like(marks))
-      # Far from the real ones, with a scale that follows, moving nearer would seem to gain nothing.
+      is_real = jnp.repeat(jnp.array([1.0, 0.0]), features.shape[1])
+      features = features.reshape(len(is_real), -1)
+      signs = mean_difference_weights(is_real, jnp.ones_like(is_real))
+      # The scale has no gradient. It grows with the distance to the real features, so with its
+      # gradient a far generator would seem to gain nothing from moving nearer.
       scale = lax.stop_gradient(mean_squared_distance(features, signs))
-      # Every device has the whole loss; their gradients, of a share each, are summed.
       counts = tuple(jnp.sum(weights * x.sum(axis=1)) for x in (logs, inside))
+      # Every device computes the whole loss. Divided by their number, it sums to the loss, and the
+      # gradients sum to its gradient.
       return squared_mmd(features, signs, scale) / devices_of_step(), counts
 
-    (loss, counts), gradients = jax.value_and_grad(share_of_loss, has_aux=True)(
-      state.generator.params
-    )
+    (loss, counts), gradients = jax.value_and_grad(local_loss, has_aux=True)(state.generator.params)
     loss, (logs, tokens), count, gradients = sum_over_devices(
       (loss, counts, weights.sum(), gradients)
     )
@@ -198,32 +215,35 @@ def _make_generator_step(model: SeqGAN, temperature: float, batch_size: int) -> 
 
 
 def _make_discriminator_step(model: SeqGAN, mmd_weight: float) -> Callable:
-  """Its batch and keys are those of `train.make_discriminator_step`."""
+  """Makes the discriminator step; batch and keys as in `steps.make_discriminator_step`."""
 
   def one_set(state: TrainState, batch: Any, keys: jax.Array):
     (sentences, real), weights = batch
-    everyone = gather_over_devices((real, weights), axis=0)
-    signs, total = signs_of(*everyone), jnp.maximum(everyone[1].sum(), 1e-9)
+    all_real, all_weights = gather_over_devices((real, weights), axis=0)
+    signs = mean_difference_weights(all_real, all_weights)
+    total = jnp.maximum(all_weights.sum(), 1e-9)
 
-    def share_of_loss(params):
-      def judge(features, key):
-        bound, method = {'params': params}, model.discriminator.judge
+    def local_loss(params):
+      def classify(features, key):
+        bound, method = {'params': params}, model.discriminator.classify
         return model.discriminator.apply(
           bound, features, training=True, rngs={'dropout': key}, method=method
         )
 
-      own = _describe(model, params, sentences)
-      logits = jax.vmap(judge)(own, keys)
+      local = _features(model, params, sentences)
+      logits = jax.vmap(classify)(local, keys)
       cross_entropy = jnp.sum(weights * jax.vmap(losses.discriminator)(logits, real)) / total
-      right = jnp.sum(weights * (jnp.argmax(logits, axis=1) == real)) / total
-      features = gather_over_devices(own, axis=0)
-      # The scale follows the features here: else they would grow for ever, which gains nothing.
+      correct = jnp.sum(weights * (jnp.argmax(logits, axis=1) == real)) / total
+      features = gather_over_devices(local, axis=0)
+      # Here the scale does have a gradient. Without it the features could grow for ever to raise
+      # the discrepancy; with it, growth changes nothing.
       mmd = squared_mmd(features, signs, mean_squared_distance(features, signs))
       penalty = losses.output_penalty(params['out'], model.discriminator_l2)
+      # The cross-entropy is this device's part of a sum, mmd and penalty are whole on every device.
       loss = cross_entropy + (penalty - mmd_weight * mmd) / devices_of_step()
-      return loss, {'loss': cross_entropy, 'accuracy': right, 'mmd': mmd / devices_of_step()}
+      return loss, {'loss': cross_entropy, 'accuracy': correct, 'mmd': mmd / devices_of_step()}
 
-    gradients, metrics = jax.grad(share_of_loss, has_aux=True)(state.params)
+    gradients, metrics = jax.grad(local_loss, has_aux=True)(state.params)
     gradients, metrics = sum_over_devices((gradients, metrics))
     metrics = metrics | {'gradient_norm': optax.tree.norm(gradients)}
     return apply_gradients(model.discriminator_tx, state, gradients), metrics

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from logjax.benchmarks.oracle import (
+from logjax.benchmarks.oracle.model import (
   allowed_tokens,
   draw_oracle,
   load_oracle,

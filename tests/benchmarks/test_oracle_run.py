@@ -10,7 +10,7 @@ from compiling import compiled_fast
 
 from configs import oracle as oracle_config
 from logjax.benchmarks import oracle_run
-from logjax.benchmarks.oracle_plot import draw_curves, markdown_table
+from logjax.benchmarks.oracle.plot import draw_curves, markdown_table
 from logjax.errors import LogjaxError
 
 

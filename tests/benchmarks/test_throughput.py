@@ -10,8 +10,8 @@ import pytest
 from compiling import compiled_fast
 
 from configs import benchmark as benchmark_config
-from logjax.benchmarks import floor, measuring, scaling, throughput
-from logjax.benchmarks.calls import Sizes
+from logjax.benchmarks import floor, measuring, throughput
+from logjax.benchmarks.calls import Case
 from logjax.benchmarks.floor import Work, floor_seconds
 from logjax.benchmarks.workload import (
   Workload,
@@ -22,8 +22,9 @@ from logjax.benchmarks.workload import (
 )
 from logjax.corpora.simulated.simulate import simulate
 from logjax.errors import LogjaxError
+from logjax.seqgan.critics import make_sentence_critic
 from logjax.seqgan.fit import make_model
-from logjax.seqgan.rollout import keep_prefixes, make_sentence_critic
+from logjax.seqgan.rollout import scan_prefixes
 from logjax.seqgan.sampling import make_policy, next_token
 
 FIELDS = {
@@ -77,7 +78,6 @@ def tiny_config():
     }
   )
   config.discriminators.small.update({'filter_widths': (1, 2), 'filters': (3, 3)})
-  config.detector.gru.update({'hidden': 4, 'batch': 3})
   config.benchmark.update(
     {
       'vocabularies': (6,),
@@ -130,15 +130,15 @@ def test_the_tokens_of_a_row_are_those_up_to_the_padding_that_ends_it():
 
 @pytest.mark.parametrize('share', [False, True])
 def test_rollouts_that_never_end_draw_all_that_a_prefix_lacks(share):
-  found = counted(only(1, 2, 3, 4), share)
-  assert found.tokens == ROLLOUTS * sum(5 - len(prefix) for prefix in prefixes(share))
-  assert found.sentences == ROLLOUTS * len(prefixes(share))
+  tokens, sentences = counted(only(1, 2, 3, 4), share)
+  assert tokens == ROLLOUTS * sum(5 - len(prefix) for prefix in prefixes(share))
+  assert sentences == ROLLOUTS * len(prefixes(share))
 
 
 @pytest.mark.parametrize('share', [False, True])
 def test_rollouts_that_end_at_once_draw_one_token_each(share):
-  found = counted(only(0), share)
-  assert found.tokens == found.sentences == ROLLOUTS * len(prefixes(share))
+  tokens, sentences = counted(only(0), share)
+  assert tokens == sentences == ROLLOUTS * len(prefixes(share))
 
 
 def test_rollouts_that_end_somewhere_are_counted_as_a_loop_over_them_counts():
@@ -148,7 +148,7 @@ def test_rollouts_that_end_somewhere_are_counted_as_a_loop_over_them_counts():
   )
   critic = make_sentence_critic(5, jnp.sum)
   step = jax.jit(lambda h, token, u: next_token(policy, h, token, u, jnp.bool_(False)))
-  keep = jax.jit(lambda row: keep_prefixes(policy, critic, row))
+  keep = jax.jit(lambda row: scan_prefixes(policy, critic, row))
   uniforms = jax.jit(
     lambda key, t, n: jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, t), n), (5,))
   )
@@ -165,18 +165,14 @@ def test_rollouts_that_end_somewhere_are_counted_as_a_loop_over_them_counts():
             break
         drawn.append(count)
   assert len(set(drawn)) > 2
-  found = counted(only(0, 1, 2), share=False)
-  assert (found.tokens, found.sentences) == (sum(drawn), len(drawn))
+  assert counted(only(0, 1, 2), share=False) == (sum(drawn), len(drawn))
 
 
 def test_calls_on_rows_without_ends_have_the_tokens_of_equation_4():
   workload = synthetic(6, 5, 9, seed=0)
   model, state = model_and_state(workload)
-  sizes = Sizes(batch=4, sentences=6, mle_rows=9)
-  made = {
-    name: call(model, state, workload, sizes, jax.random.key(2))
-    for name, call in throughput.CALLS.items()
-  }
+  case = Case(model, state, workload, 4, 6, 9, jax.random.key(2))
+  made = {name: call(case) for name, call in throughput.CALLS.items()}
   finished, drawn = ROLLOUTS * 4 * 4, ROLLOUTS * 4 * 5 * 4 // 2
   assert {name: (call.rows, call.tokens) for name, call in made.items()} == {
     'sample': (6, 6 * 5),
@@ -189,8 +185,8 @@ def test_calls_on_rows_without_ends_have_the_tokens_of_equation_4():
   assert {name: call.work for name, call in made.items()} == {
     'sample': Work(drawn=6 * 5),
     'rollouts': Work(drawn=drawn),
-    'rewards': Work(drawn=drawn, judged=finished + 4),
-    'generator_step': Work(drawn=20 + drawn, learned=20, judged=finished + 4),
+    'rewards': Work(drawn=drawn, scored=finished + 4),
+    'generator_step': Work(drawn=20 + drawn, learned=20, scored=finished + 4),
     'discriminator_step': Work(taught=4),
     'mle_epoch': Work(learned=40),
   }
@@ -211,32 +207,36 @@ def test_the_floor_has_the_products_that_it_names_and_hardly_anything_else():
   seqgan.update({'filter_widths': (1, 2), 'filters': (32, 32)})
   model = make_model(seqgan, vocabulary, 5)
   state = create_state(model, workload, jax.random.key(0))
-  params = {'generator': state.generator.params, 'discriminator': state.discriminator.params}
-  params = jax.tree.map(lambda x: x[0], params)
   generator = 2 * lanes * hidden * (3 * hidden + vocabulary)
   highway = 2 * lanes * 2 * features * features
-  least = (generator, 3 * generator, highway, 3 * highway)
+  least = {
+    'drawn': generator,
+    'learned': 3 * generator,
+    'scored': highway,
+    'taught': 3 * highway,
+  }
 
   def flops(unit) -> float:
-    def run(params, carry):
-      return unit(model, params, lanes)[0](carry)
+    def run(state, carry):
+      return unit(model, state, lanes)[0](carry)
 
-    start = unit(model, params, lanes)[1]
+    start = unit(model, state, lanes)[1]
     jax.config.update('jax_disable_most_optimizations', False)  # those are what could do it
     try:
-      return jax.jit(run).lower(params, start).compile().cost_analysis()['flops']
+      return jax.jit(run).lower(state, start).compile().cost_analysis()['flops']
     finally:
       jax.config.update('jax_disable_most_optimizations', True)
 
-  for unit, count in zip(floor.UNITS, least, strict=True):
-    assert count <= flops(unit) < 1.3 * count, unit.__name__
+  units = dict(zip(Work._fields, floor.UNITS, strict=True))
+  for kind, count in least.items():
+    assert count <= flops(units[kind]) < 1.3 * count, kind
 
 
 def test_no_work_takes_no_time_and_more_of_it_takes_more(monkeypatch):
   monkeypatch.setattr(floor, '_seconds_each', lambda unit, *_: 1 + floor.UNITS.index(unit))
   model, state = model_and_state(synthetic(6, 5, 4, seed=0))
   assert floor_seconds(model, state, Work(), 1) == 0
-  assert floor_seconds(model, state, Work(drawn=10, judged=2), 1) == 10 * 1 + 2 * 3
+  assert floor_seconds(model, state, Work(drawn=10, scored=2), 1) == 10 * 1 + 2 * 3
 
 
 class Clock:
@@ -292,8 +292,8 @@ def lines(tmp_path_factory) -> list[dict]:
   logged.benchmark.log = str(simulate('bgl', 200, 0, tmp_path_factory.mktemp('log'))[0])
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(jax, 'clear_caches', lambda: None)
-    patch.setattr(measuring, '_LEAST_BLOCK', 0.0)
-    patch.setattr(floor, '_LEAST_SECONDS', 0.0)
+    patch.setattr(measuring, '_MIN_BLOCK_SECONDS', 0.0)
+    patch.setattr(floor, '_MIN_SECONDS', 0.0)
     return [*throughput.run(made), *throughput.run(logged)]
 
 
@@ -335,66 +335,6 @@ def test_rows_of_a_log_are_measured_with_and_without_sharing(lines):
   ]
 
 
-@pytest.fixture(scope='module')
-def grown() -> list[dict]:
-  """Weak scaling over one and two devices, as it would be with these times."""
-  config = tiny_config()
-  config.benchmark.weak_scaling = (1, 2)
-  seconds = iter((2.0, 5.0, 0.1, 0.125))
-  cpu_seconds = iter((4.0, 10.0, 0.1, 0.2))
-
-  def time_call(state, call, devices, settings):
-    measured = dict.fromkeys(('best', 'tokens_per_second', 'rows_per_second', 'peak_memory_mb'), 1)
-    return measured | {'seconds': next(seconds), 'cpu_seconds': next(cpu_seconds)}
-
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(scaling, 'time_call', time_call)
-    return list(throughput.run(config))
-
-
-def test_in_weak_scaling_every_device_has_as_much_work_however_many_there_are(grown):
-  told = [(line['name'], line['vocab'], line['devices'], line['tokens']) for line in grown]
-  drawn = ROLLOUTS * 4 * 5 * 4 // 2
-  assert told == [
-    ('rollouts', 6, 1, drawn),
-    ('rollouts', 6, 2, 2 * drawn),
-    ('gru_step', None, 1, 3 * 5),
-    ('gru_step', None, 2, 2 * 3 * 5),
-  ]
-
-
-def test_weak_scaling_is_compared_with_one_device_by_time_and_by_processor_time(grown):
-  assert [line['efficiency'] for line in grown] == [1, 0.4, 1, 0.8]
-  assert [line['overhead'] for line in grown] == [0, 0.25, 0, 0]
-  for line in grown:
-    assert set(line) == FIELDS | {'tokens', 'efficiency', 'overhead', 'cores'}
-    assert json.loads(json.dumps(line, allow_nan=False)) == line
-
-
-def test_a_table_of_simulated_devices_says_that_it_shows_no_speed(grown):
-  file = io.StringIO()
-  throughput.print_table(grown, file)
-  assert f'{grown[0]["cores"]} cores, which show overhead, not speed' in file.getvalue()
-  rows = [row for row in file.getvalue().splitlines() if row.startswith('│')]
-  cells = [[float(cell) for cell in row.strip('│').split('│')[-2:]] for row in rows]
-  assert cells == [[1, 0], [0.4, 0.25], [1, 0], [0.8, 0]]
-
-
-@pytest.mark.parametrize('devices', [1, 2])
-def test_a_grown_step_of_the_classifier_has_rows_for_every_device_and_runs(devices):
-  config = tiny_config()
-  state, call = scaling.gru_step(config, devices)
-  (features, abnormal, noisy, number), weights = call.batch
-  assert features.shape == (3 * devices, 5, 2) and call.keys.shape == (3 * devices,)
-  assert call.rows == len(abnormal) == len(number) == weights.sum() == 3 * devices
-  assert not noisy.any() and int(state.step) == 0
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(jax, 'clear_caches', lambda: None)
-    patch.setattr(measuring, '_LEAST_BLOCK', 0.0)
-    measured = measuring.time_call(state, call, devices, config.benchmark)
-  assert measured['rows_per_second'] == pytest.approx(call.rows / measured['seconds'], rel=1e-2)
-
-
 def test_the_table_has_every_line_in_full(lines):
   file = io.StringIO()
   throughput.print_table(lines, file)
@@ -416,7 +356,7 @@ def test_the_table_has_every_line_in_full(lines):
     ('benchmark.log_format', 'syslog', "'syslog' is none of bgl"),
     ('benchmark.log', 'no.log', 'no.log is no file'),
     ('benchmark.vocabularies', (1,), 'at least 2'),
-    ('benchmark.mle_rows', 3, 'at least seqgan.batch'),
+    ('benchmark.mle_rows', 3, 'benchmark.mle_rows=3 must be at least 4'),
     ('benchmark.blocks', 0, 'benchmark.blocks=0 must be at least 1'),
     ('seqgan.rollouts', 0, 'seqgan.rollouts=0 must be at least 1'),
     ('seqgan.cell', 'rnn', "'rnn' is none of gru, lstm"),
@@ -426,10 +366,6 @@ def test_the_table_has_every_line_in_full(lines):
     ('discriminators.small.filters', (3,), 'must have equal lengths'),
     ('discriminators.small.filter_widths', (2, 1), 'discriminators.small.filter_widths=(2, 1)'),
     ('benchmark.names', (), 'must name one'),
-    ('benchmark.weak_scaling', (2, 4), '(2, 4) must begin with 1 and rise'),
-    ('benchmark.weak_scaling', (1, 4, 2), '(1, 4, 2) must begin with 1 and rise'),
-    ('benchmark.weak_scaling', (1, 4096), 'JAX_NUM_CPU_DEVICES=4096'),
-    ('benchmark.weak_scaling', (1, 3), 'seqgan.batch=4 must be a multiple'),
     ('benchmark.vocabularies', (), 'nothing to measure'),
   ],
 )

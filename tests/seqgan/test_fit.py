@@ -14,7 +14,7 @@ from logjax.seqgan import fit as fit_module
 from logjax.seqgan.fit import STAGES, fit_generators
 from logjax.seqgan.generators import Generators, make_generate, make_model
 from logjax.seqgan.sets import make_sets
-from logjax.seqgan.train import SeqGANState
+from logjax.seqgan.state import SeqGANState
 from logjax.training.parallel import unshard
 from logjax.training.progress import Progress
 from logjax.training.runtime import quiet_runtime
@@ -75,9 +75,9 @@ class Recorder:
   def __init__(self, monkeypatch):
     self.calls, self.opt_states = [], []
     for make in ('make_mle_step', 'make_discriminator_step', 'make_generator_step'):
-      monkeypatch.setattr(fit_module.train, make, lambda model, *_, name=make: name)
-    monkeypatch.setattr(fit_module.train, 'create', self.create)
-    monkeypatch.setattr(fit_module.train, 'update_rollout_policy', self.update_rollout_policy)
+      monkeypatch.setattr(fit_module, make, lambda model, *_, name=make: name)
+    monkeypatch.setattr(fit_module, 'create_seqgan_state', self.create)
+    monkeypatch.setattr(fit_module, 'update_rollout_policy', self.update_rollout_policy)
     monkeypatch.setattr(fit_module, 'scan_steps', lambda step: step)
     monkeypatch.setattr(fit_module, 'parallel', self.parallel)
     monkeypatch.setattr(fit_module, 'parallel_map', self.parallel_map)

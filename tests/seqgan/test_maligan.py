@@ -24,7 +24,7 @@ from small_gan import (
 
 from logjax.seqgan.maligan import importance, make_maligan_step
 from logjax.seqgan.sampling import log_probabilities, make_policy
-from logjax.seqgan.train import make_sampler
+from logjax.seqgan.steps import make_sampler
 
 # Every sentence of four tokens, of which there are five: a token may follow an end in none.
 SENTENCES = np.array(

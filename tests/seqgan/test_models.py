@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from jax import lax
 
-from logjax.seqgan.models import (
-  Discriminator,
-  Generator,
-  bands,
-  look_up,
-  strongest,
-  tables_pay,
-  window,
+from logjax.seqgan.models import Discriminator, Generator
+from logjax.seqgan.tables import (
+  group_widths,
+  responses_at,
+  strongest_windows,
+  tables_are_faster,
+  window_responses,
 )
 
 VOCABULARY, LENGTH = 6, 5
@@ -97,8 +96,8 @@ SIZES = pytest.mark.parametrize(
 
 def plain(model: Discriminator, variables: dict, sentence) -> jax.Array:
   """Logits by plain convolutions."""
-  features = model.apply(variables, sentence, method=model.describe)
-  return model.apply(variables, features, method=model.judge)
+  features = model.apply(variables, sentence, method=model.convolve)
+  return model.apply(variables, features, method=model.classify)
 
 
 @SIZES
@@ -116,12 +115,12 @@ def test_the_running_maxima_of_windows_equal_plain_convolutions(widths, filters)
     def step(carry, token):
       recent, maxima = carry
       recent = jnp.concatenate([token[None], recent[:-1]])
-      maxima = jnp.maximum(maxima, jnp.concatenate(window(tables, recent)))
+      maxima = jnp.maximum(maxima, jnp.concatenate(window_responses(tables, recent)))
       return (recent, maxima), maxima
 
     start = jnp.full(widest, VOCABULARY), jnp.full(sum(filters), -jnp.inf)
     (_, maxima), running = lax.scan(step, start, sentence)
-    score = model.apply(variables, maxima, method=model.score)
+    score = model.apply(variables, maxima, method=model.classify_maxima)
     return score, plain(model, variables, sentence), running
 
   score, expected, running = both(sentences)
@@ -162,14 +161,14 @@ def test_of_equal_responses_the_first_window_is_the_strongest():
   rows = jnp.array([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [-jnp.inf, -jnp.inf]])
   older = rows.at[:, 0].set(0.0)  # the narrower filter does not reach it
   sentence = jnp.array([1, 2, 2, 0, 2, 2])
-  ends = strongest([[rows, older]], sentence)
+  ends = strongest_windows([[rows, older]], sentence)
   np.testing.assert_array_equal(ends, [1, 2])
-  np.testing.assert_array_equal(look_up([[rows, older]], sentence, ends), [2, 4])
+  np.testing.assert_array_equal(responses_at([[rows, older]], sentence, ends), [2, 4])
 
 
 def test_tables_are_made_for_sentences_with_enough_places():
-  assert tables_pay(240, 64 * 40) and tables_pay(31, 8 * 16)
-  assert not tables_pay(1_000, 64 * 40) and not tables_pay(31, 8 * 15)
+  assert tables_are_faster(240, 64 * 40) and tables_are_faster(31, 8 * 16)
+  assert not tables_are_faster(1_000, 64 * 40) and not tables_are_faster(31, 8 * 15)
 
 
 def test_a_sentence_shorter_than_a_filter_is_refused():
@@ -197,7 +196,7 @@ def test_a_response_that_is_not_a_number_is_the_maximum():
   ],
 )
 def test_bands_have_widths_within_a_factor_of_two(widths, expected):
-  assert [tuple(widths[i] for i in band) for band in bands(widths)] == expected
+  assert [tuple(widths[i] for i in band) for band in group_widths(widths)] == expected
 
 
 def test_a_convolution_by_hand():

@@ -10,19 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from logjax.seqgan.critics import Critic, make_sentence_critic, make_window_critic
 from logjax.seqgan.models import Discriminator, Generator
 from logjax.seqgan.rollout import (
-  Critic,
   action_values,
   finish_prefix,
   first_with_prefix,
-  keep_prefixes,
   longest_first,
-  make_sentence_critic,
-  make_window_critic,
   prefixes_to_finish,
   rewards,
   rollout_sums,
+  scan_prefixes,
 )
 from logjax.seqgan.sampling import Policy, make_policy
 
@@ -75,7 +73,7 @@ def make_discriminator(widths: tuple[int, ...] = (1, 2, 3)):
   params = draw_params(model.init, jnp.zeros(4, jnp.int32))
 
   def score(maxima):
-    return jax.nn.softmax(model.apply(params, maxima, method=model.score))[1]
+    return jax.nn.softmax(model.apply(params, maxima, method=model.classify_maxima))[1]
 
   def plain(sentence):
     return jax.nn.softmax(model.apply(params, sentence))[1]
@@ -109,14 +107,14 @@ def test_the_rollouts_of_a_toy_policy_are_the_known_ones(t):
   sentence = jnp.array([2, 4, 1, 3])
   known = {1: [2, 3, 1, 2], 2: [2, 4, 2, 4], 3: [2, 4, 1, 3], 4: [2, 4, 1, 3]}
   policy, critic = remembering_policy(VOCABULARY), make_sentence_critic(4, jnp.sum)
-  prefix = jax.tree.map(lambda x: x[t - 1], keep_prefixes(policy, critic, sentence))
+  prefix = jax.tree.map(lambda x: x[t - 1], scan_prefixes(policy, critic, sentence))
   _, tokens = finish_prefix(policy, critic, prefix, t, 4, jax.random.key(0))
   assert tokens.tolist() == known[t]
 
 
 def test_kept_prefixes_know_their_newest_tokens():
   critic, _ = make_discriminator()
-  prefixes = keep_prefixes(remembering_policy(VOCABULARY), critic, jnp.array([2, 4, 1, 3]))
+  prefixes = scan_prefixes(remembering_policy(VOCABULARY), critic, jnp.array([2, 4, 1, 3]))
   none = VOCABULARY  # Before the sentence.
   recent, _ = prefixes.memory
   assert recent.tolist() == [[2, none, none], [4, 2, none], [1, 4, 2], [3, 1, 4]]
@@ -135,7 +133,7 @@ def count_steps(policy: Policy, critic: Critic, sentence, t: int, length: int) -
   counting = Critic(
     (jnp.int32(0), critic.start), read, lambda memory: critic.settled(memory[1]), critic.score
   )
-  prefix = jax.tree.map(lambda x: x[t - 1], keep_prefixes(policy, counting, jnp.array(sentence)))
+  prefix = jax.tree.map(lambda x: x[t - 1], scan_prefixes(policy, counting, jnp.array(sentence)))
   return int(finish_prefix(policy, counting, prefix, t, length, jax.random.key(0))[0]) - t
 
 

@@ -31,15 +31,15 @@ from logjax.seqgan.sampling import (
   log_probabilities,
   make_policy,
 )
+from logjax.seqgan.steps import make_discriminator_step
 from logjax.seqgan.textgan import (
   BANDWIDTHS,
   draw_soft,
   make_textgan_steps,
+  mean_difference_weights,
   mean_squared_distance,
-  signs_of,
   squared_mmd,
 )
-from logjax.seqgan.train import make_discriminator_step
 from logjax.training.parallel import parallel, shard
 
 REAL = np.array([[1, 0, 1, 0], [0, 1, 1, 0]], np.int32)
@@ -64,7 +64,7 @@ def of_set(tree, k: int):
 
 def describe(params, sentence):
   return MODEL.discriminator.apply(
-    {'params': params}, sentence, method=MODEL.discriminator.describe
+    {'params': params}, sentence, method=MODEL.discriminator.convolve
   )
 
 
@@ -75,16 +75,16 @@ def test_one_hot_tokens_have_the_features_of_their_tokens(state):
     np.testing.assert_array_equal(describe(params, np.eye(VOCABULARY)[sentence]), features)
     logits = MODEL.discriminator.apply({'params': params}, sentence)
     judged = MODEL.discriminator.apply(
-      {'params': params}, features, method=MODEL.discriminator.judge
+      {'params': params}, features, method=MODEL.discriminator.classify
     )
     np.testing.assert_allclose(judged, logits, rtol=1e-5, atol=1e-6)
 
 
 def test_signs_by_hand():
   real, weights = jnp.array([True, False, True, False]), jnp.array([1.0, 1.0, 1.0, 0.0])
-  np.testing.assert_allclose(signs_of(real, weights), [0.5, -1, 0.5, 0])
+  np.testing.assert_allclose(mean_difference_weights(real, weights), [0.5, -1, 0.5, 0])
   for one_kind in (jnp.ones(3), jnp.zeros(3)):
-    np.testing.assert_array_equal(signs_of(one_kind, jnp.ones(3)), 0)
+    np.testing.assert_array_equal(mean_difference_weights(one_kind, jnp.ones(3)), 0)
 
 
 def kernel(squared: float) -> float:
@@ -265,7 +265,7 @@ def test_the_discriminator_raises_the_discrepancy(state, outcomes):
 
   def mmd(params, k):
     features = jax.vmap(lambda s: describe(params, s))(ROWS[k])
-    signs = signs_of(REAL[k], WEIGHTS[k])
+    signs = mean_difference_weights(REAL[k], WEIGHTS[k])
     return squared_mmd(features, signs, mean_squared_distance(features, signs))
 
   plain, _ = run(make_discriminator_step(MODEL), 1, state, *inputs_of('discriminator'))

@@ -17,18 +17,20 @@ from logjax.seqgan.sampling import (
   make_policy,
   sample_sentence,
 )
-from logjax.seqgan.train import (
+from logjax.seqgan.state import (
   Rewards,
   SeqGAN,
   SeqGANState,
-  create,
+  create_seqgan_state,
+  update_rollout_policy,
+)
+from logjax.seqgan.steps import (
+  make_action_values,
   make_critic,
   make_discriminator_step,
   make_generator_step,
   make_mle_step,
   make_sampler,
-  make_values,
-  update_rollout_policy,
 )
 from logjax.training.parallel import (
   AXIS,
@@ -87,7 +89,7 @@ def make_model(
 MODEL = make_model(optax.sgd(1.0))
 
 
-create_untrained = jax.jit(functools.partial(create, MODEL))
+create_untrained = jax.jit(functools.partial(create_seqgan_state, MODEL))
 
 
 def draw_keys(*shape: int, seed: int = 1) -> jax.Array:
@@ -469,7 +471,7 @@ def test_random_rewards_are_uniform_and_the_same_on_any_number_of_devices(state)
   model = make_model(optax.sgd(1.0), kind='random')
   outcomes = [one_step(model, state, devices) for devices in (1, 4)]
   assert_close(*outcomes)
-  values = jax.pmap(make_values(model), axis_name=AXIS, devices=jax.devices()[:1])(
+  values = jax.pmap(make_action_values(model), axis_name=AXIS, devices=jax.devices()[:1])(
     None, np.zeros((1, SETS, 400, LENGTH), np.int32), draw_keys(1, SETS, 400)
   )
   assert values.shape == (1, SETS, 400, LENGTH)
@@ -515,7 +517,7 @@ def test_shared_prefixes_are_the_same_on_any_number_of_devices(state):
 
 def test_an_lstm_generator_takes_all_steps_on_any_number_of_devices():
   model = make_model(optax.sgd(0.1), cell='lstm')
-  state = jax.jit(functools.partial(create, model))(ALLOWED, jax.random.key(0))
+  state = jax.jit(functools.partial(create_seqgan_state, model))(ALLOWED, jax.random.key(0))
   for step in ('mle', 'generator'):
     made = make_mle_step(model) if step == 'mle' else make_generator_step(model, BATCH)
     one, two = (

@@ -1,6 +1,6 @@
-"""The picture of docs/oracle.md, and its table, from the workdirs of finished or running runs.
+"""Draws the picture of docs/oracle.md and prints its table, from workdirs of `configs/oracle.py`.
 
-python -m logjax.benchmarks.oracle_plot runs/oracle runs/oracle_constant --output=docs/oracle.png
+python -m logjax.benchmarks.oracle.plot runs/oracle runs/oracle_constant --output=docs/oracle.png
 """
 
 import argparse
@@ -36,12 +36,14 @@ _COLUMNS = {'oracle_nll': 'oracle NLL'} | {
 
 
 def draw_curves(curves: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> None:
-  """Draws the measures of runs over epochs: maximum likelihood, then adversarial rounds.
+  """Draws the measures of runs over the epochs of maximum likelihood, then adversarial rounds.
+
+  Bands show two standard errors to either side. The untrained generator is left out, because its
+  values would flatten all the rest.
 
   Args:
-    curves: name -> lines of curve.jsonl, at most four runs; bands are two standard errors wide
-      to either side. The untrained generator is left out: it would flatten all the rest.
-    path: where to; the ending says which format.
+    curves: name -> lines of curve.jsonl, at most four runs.
+    path: picture to write; its suffix determines the format.
   """
   with matplotlib.rc_context(_STYLE):
     figure = Figure(figsize=(10.5, 3.2), dpi=150, layout='constrained')
@@ -49,6 +51,7 @@ def draw_curves(curves: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> N
       figure.subplots(1, len(_PANELS)), _PANELS.items(), strict=True
     ):
       for (name, curve), colour in zip(curves.items(), _COLOURS, strict=False):
+        # Rounds are drawn after the epochs of maximum likelihood, on one axis.
         before = max(point['epoch'] for point in curve if point['stage'] == MLE)
         offsets = {MLE: 0, ADVERSARIAL: before}
         trained = [point for point in curve if (point['stage'], point['epoch']) != (MLE, 0)]
@@ -65,7 +68,7 @@ def draw_curves(curves: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> N
 
 
 def markdown_table(curves: Mapping[str, Sequence[dict[str, Any]]], every: int) -> str:
-  """Returns every `every`-th epoch, and the first and last of each stage, as a Markdown table."""
+  """Returns a Markdown table of every `every`-th epoch and the first and last of each stage."""
   lines = [['run', 'stage', 'epoch', *_COLUMNS.values()]]
   lines.append(['---', '---'] + ['---:'] * (len(lines[0]) - 2))
   for name, curve in curves.items():

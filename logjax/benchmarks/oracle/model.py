@@ -1,11 +1,12 @@
-"""The oracle of SeqGAN's synthetic benchmark: a random LSTM whose rows a generator learns.
+"""The oracle of SeqGAN's synthetic benchmark: a random LSTM, the source of the training rows.
 
-Since the oracle's own probabilities are known, it can judge what a generator writes. The published
-one is a file of arrays (docs/oracle.md); another is drawn from N(0, 1) as that one was.
+The oracle knows the probability of every row, so it can judge generated rows. The published oracle
+is a file of arrays (docs/oracle.md). Others are drawn from N(0, 1), as the published one was.
 
-Token 0 is an ordinary token there and the end of a sentence in logjax, so here nobody may write
-it: its logit is -inf in the oracle and in the generators. The published oracle draws it about 3
-times in 100,000. N rows, T time, V vocabulary, E embedding, H hidden.
+Token 0 is an ordinary token of the published oracle, drawn about 3 times in 100,000. In logjax it
+is the end of a sentence. Here its logit is -inf in the oracle and in the generators: no row has it.
+
+N rows, T time, V vocabulary, E embedding, H hidden.
 """
 
 import functools
@@ -25,9 +26,9 @@ from logjax.seqgan.sampling import log_probabilities, make_policy, sample_senten
 
 # Rows whose logits are in memory together.
 _BLOCK = 256
-# The file's names of the gates, in the order in which LSTMCell has them.
+# The names of the gates in the file, in the order of LSTMCell.
 _GATES = ('i', 'f', 'og', 'c')
-# The file's shapes.
+# The shapes of the arrays in the file.
 _SHAPES = {
   'embedding': 'VE',
   **{f'W{gate}': 'EH' for gate in _GATES},
@@ -38,33 +39,28 @@ _SHAPES = {
 }
 
 
-class Writer(NamedTuple):
-  """What writes rows, and says how probable rows are: the oracle or a generator.
-
-  Attributes:
-    model: its layers.
-    params: of the model.
-  """
+class SequenceModel(NamedTuple):
+  """A model of rows with its parameters: the oracle or a generator."""
 
   model: Generator
   params: Any
 
 
-def load_oracle(path: Path) -> Writer:
+def load_oracle(path: Path) -> SequenceModel:
   """Reads an oracle from an .npz file.
 
   Args:
-    path: a file with `embedding` [V, E] and, for the gates i, f, og (output) and c (candidate),
-      the kernels `W*` [E, H] and `U*` [H, H] and the bias `b*` [H]; `Wo` [H, V] and `bo` [V].
+    path: a file with `embedding` [V, E]; for each gate i, f, og (output) and c (candidate) the
+      kernels `W*` [E, H] and `U*` [H, H] and the bias `b*` [H]; `Wo` [H, V] and `bo` [V].
 
   Raises:
-    LogjaxError: when the file is missing, damaged, or lacks an array or a shape.
+    LogjaxError: if the file is missing or damaged, lacks an array, or has one of another shape.
   """
   arrays = _read(path)
   for name in _SHAPES:
     if name not in arrays:
       raise LogjaxError(f'{path}: no array {name!r} in this file: it is not an oracle')
-  sizes: dict[str, int] = {}
+  sizes: dict[str, int] = {}  # a letter has the size of its first axis; later ones must agree
   for name, letters in _SHAPES.items():
     array = arrays[name]
     for letter, size in zip(letters, array.shape, strict=False):
@@ -78,6 +74,7 @@ def load_oracle(path: Path) -> Writer:
     if not np.isfinite(array).all():
       raise LogjaxError(f'{path}: the array {name!r} has values that are not finite')
 
+  # LSTMCell has the kernels of all four gates in one array, [E, 4 H] and [H, 4 H].
   def side_by_side(letter: str) -> np.ndarray:
     return np.concatenate([arrays[letter + gate] for gate in _GATES], axis=-1)
 
@@ -90,11 +87,11 @@ def load_oracle(path: Path) -> Writer:
     'head': {'kernel': arrays['Wo'], 'bias': arrays['bo']},
   }
   model = Generator(sizes['V'], sizes['E'], sizes['H'], cell='lstm')
-  return Writer(model, jax.tree.map(jnp.asarray, params))
+  return SequenceModel(model, jax.tree.map(jnp.asarray, params))
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-  """All arrays of an .npz file."""
+  """Reads all arrays of an .npz file."""
   try:
     with np.load(path, allow_pickle=False) as file:
       return {name: np.asarray(file[name]) for name in file.files}
@@ -106,8 +103,8 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     raise LogjaxError(f'{path} is not a readable .npz file: fetch or make it again') from None
 
 
-def draw_oracle(vocabulary: int, size: int, key: jax.Array) -> Writer:
-  """Draws an oracle: every weight and bias from N(0, 1), as the published one was.
+def draw_oracle(vocabulary: int, size: int, key: jax.Array) -> SequenceModel:
+  """Draws an oracle with every weight and bias from N(0, 1), as the published one was.
 
   Args:
     vocabulary: V.
@@ -115,34 +112,37 @@ def draw_oracle(vocabulary: int, size: int, key: jax.Array) -> Writer:
     key: consumed.
   """
   model = Generator(vocabulary, size, size, init_std=1.0, cell='lstm')
-  return Writer(model, model.init(key, model.start, jnp.int32(0))['params'])
+  return SequenceModel(model, model.init(key, model.start, jnp.int32(0))['params'])
 
 
 def allowed_tokens(vocabulary: int) -> np.ndarray:
-  """What is added to all logits, float32 [V]: -inf for token 0, 0 for the others."""
+  """Returns the values to add to the logits, float32 [V]: -inf for token 0, 0 for all others."""
   return np.where(np.arange(vocabulary) == 0, -np.inf, 0.0).astype(np.float32)
 
 
-def sample_rows(writer: Writer, length: int, count: int, key: jax.Array) -> np.ndarray:
+def sample_rows(model: SequenceModel, length: int, count: int, key: jax.Array) -> np.ndarray:
   """Draws rows of tokens, int32 [count, length].
 
   Args:
-    writer: oracle or generator.
+    model: oracle or generator.
     length: T.
     count: N.
     key: consumed.
   """
-  return np.asarray(_sample(writer.model, length, writer.params, jax.random.split(key, count)))
+  return np.asarray(_sample(model.model, length, model.params, jax.random.split(key, count)))
 
 
-def token_losses(writer: Writer, rows: np.ndarray) -> np.ndarray:
-  """Negative log-likelihood of every token given those before it, in nats, float64 [N, T].
+def token_losses(model: SequenceModel, rows: np.ndarray) -> np.ndarray:
+  """Computes the negative log-likelihood of every token given its predecessors.
 
   Args:
-    writer: oracle or generator.
+    model: oracle or generator.
     rows: int32 [N, T], without token 0.
+
+  Returns:
+    In nats, float64 [N, T].
   """
-  return -np.asarray(_score(writer.model, writer.params, rows), np.float64)
+  return -np.asarray(_score(model.model, model.params, rows), np.float64)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
