@@ -6,6 +6,7 @@ from typing import Any
 
 import ml_collections
 
+from logjax.corpora.catalog import CATALOG, Paper
 from logjax.errors import LogjaxError
 from logjax.examples.splits import leaks_of, split_kind
 
@@ -111,10 +112,7 @@ ABOVE_ZERO = (
   'detector.gru.learning_rate',
 )
 SIZES = ('seqgan.filter_widths', 'seqgan.filters', 'detector.autoencoder.layers')
-# Shares of the paper: 5 % of all rows are not test rows, and so much of these trains.
-_PAPER_SHARE = 0.05
-_PAPER_TRAINS = {'openstack': 0.85}
-_PAPER_SETS = {'openstack': 2}
+_PAPER_SHARE = 0.05  # share of all rows outside the paper's test set
 # Parts that one run does not have: which others a larger one consists of.
 _MODES = ('ladder', 'compare')
 
@@ -140,14 +138,14 @@ def resolve(config: ml_collections.ConfigDict) -> tuple[ml_collections.ConfigDic
   leaks = leaks_of(config.protocol, config.leaks, config.split.by)
   paper = config.protocol == 'paper'
   corpus = config.data.corpus
-  trains = _PAPER_TRAINS.get(corpus, _PAPER_SHARE)
+  published = CATALOG[corpus].paper if corpus in CATALOG else Paper()
   config.split.by = split_kind(leaks)
   if config.data.simulated_seed is None:
     config.data.simulated_seed = config.seed
   if config.split.train is None:
-    config.split.train = _PAPER_SHARE * trains if paper else 0.6
+    config.split.train = _PAPER_SHARE * published.train if paper else 0.6
   if config.split.valid is None:
-    config.split.valid = _PAPER_SHARE * (1 - trains) if paper else 0.2
+    config.split.valid = _PAPER_SHARE * (1 - published.train) if paper else 0.2
   for name, (literal, honest) in AUTO.items():
     *path, field = name.split('.')
     part = config
@@ -155,10 +153,10 @@ def resolve(config: ml_collections.ConfigDict) -> tuple[ml_collections.ConfigDic
       part = part[step]
     if part[field] in ('auto', None):
       part[field] = literal if paper else honest
-  if config.data.labels == 'auto' and corpus == 'openstack':
-    config.data.labels = 'file' if paper else 'instance'
+  if config.data.labels == 'auto' and published.labels:
+    config.data.labels = published.labels if paper else CATALOG[corpus].labels
   if config.oversampler.sets is None:
-    config.oversampler.sets = _PAPER_SETS.get(corpus, 7)
+    config.oversampler.sets = published.sets
   routed = 'label_routed_encoder' in leaks
   if config.detector.features == 'auto':
     config.detector.features = 'own_class' if routed else 'both'

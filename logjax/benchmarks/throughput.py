@@ -36,7 +36,7 @@ import rich.table
 from logjax.benchmarks import calls, scaling
 from logjax.benchmarks.measuring import measure
 from logjax.benchmarks.workload import Workload, create_state, real, synthetic
-from logjax.corpora.formats import FORMATS
+from logjax.corpora.catalog import CATALOG
 from logjax.errors import LogjaxError
 from logjax.seqgan.generators import make_model
 from logjax.seqgan.train import SeqGAN, SeqGANState
@@ -94,7 +94,7 @@ def check(config: ml_collections.ConfigDict) -> None:
   for field, values, choices in (
     ('benchmark.names', settings.names, CALLS),
     ('benchmark.discriminators', settings.discriminators, config.discriminators),
-    ('benchmark.log_format', (settings.log_format,), FORMATS),
+    ('benchmark.log_format', (settings.log_format,), CATALOG),
   ):
     for value in values:
       if value not in choices:
