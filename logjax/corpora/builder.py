@@ -70,7 +70,7 @@ class LogCorpus(tfds.core.ShardBasedBuilder):
   def _shard_iterators_per_split(self, dl_manager) -> Mapping[str, Sequence[_Shard]]:
     """Cuts the corpus into shards. TFDS calls them in order; all read from one stream.
 
-    TFDS wants their number first. So the files are read once before, which also finds damage.
+    TFDS wants their number first. So the files are read once before; this also finds damage.
     """
     archive = CATALOG[self.builder_config.name].archive
     files = find_logs(archive, Path(dl_manager.manual_dir), Path(dl_manager.download_dir))
@@ -81,7 +81,7 @@ class LogCorpus(tfds.core.ShardBasedBuilder):
 
 
 def _examples(files: Sequence[Path]) -> Iterator[tuple[int, dict[str, Any]]]:
-  """Yields the examples of all files with their keys, which are their places."""
+  """Yields the examples of all files with their numbers as keys."""
   for key, block in enumerate(read_blocks(files, _LINES_PER_EXAMPLE)):
     yield (
       key,
@@ -94,7 +94,7 @@ def _examples(files: Sequence[Path]) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def prepared_blocks(corpus: str, files: Sequence[Path], data_dir: Path) -> Iterator[Block]:
-  """Prepares a corpus with TFDS, unless that was done before, and reads it back.
+  """Prepares a corpus with TFDS, unless it is prepared already, and reads it back.
 
   Args:
     corpus: a key of `CATALOG`.

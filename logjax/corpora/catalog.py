@@ -1,8 +1,8 @@
 """The catalog of known corpora: one entry each.
 
 A new corpus is one entry in `CATALOG`. A corpus with a simulated version also has a grammar, a
-module in `simulated/`. This module imports neither Polars nor TFDS, so that `settings.py` can read
-it before anything slow is imported.
+module in `simulated/`. `settings.py` reads the catalog before anything slow is imported, so this
+module imports neither Polars nor TFDS.
 """
 
 from types import ModuleType
@@ -50,8 +50,7 @@ class LogFormat(NamedTuple):
     time_format: 'epoch' for seconds since 1970, a chrono format (almost that of strptime), or ''
       for lines without a time.
     normal_label: value of the group `label` in a normal line.
-    example: one line in this format, printed beside lines that do not fit. With '' the pattern is
-      printed instead.
+    example: one line in this format, printed beside lines that do not fit; '' prints the pattern.
   """
 
   name: str
@@ -91,12 +90,12 @@ class Archive(NamedTuple):
 class Paper(NamedTuple):
   """The treatment of a corpus by Farzad and Gulliver (IJAIA 11(4), 2020).
 
-  The defaults are also used for corpora that the paper does not have.
+  The defaults also serve corpora outside of the paper.
 
   Attributes:
     table: key of its results in `reports/paper.py`, '' if the paper has none.
-    train: share of the 5 % of rows outside the test set that trains; the rest validates.
-    sets: number of sets that the abnormal rows are divided into.
+    train: training share of the 5 % of rows outside the test set; the rest validates.
+    sets: number of sets of abnormal rows, with one generator each.
     labels: `data.labels` of the paper's protocol, '' for the labels of the catalog entry.
   """
 
@@ -114,7 +113,7 @@ class Entry(NamedTuple):
     about: one sentence on the system and the numbers of lines.
     citation: BibTeX of its origin.
     archive: its published files.
-    labels: the kind of labels that `data.labels='auto'` stands for; `labels.py` lists the kinds.
+    labels: the meaning of `data.labels='auto'`; `labels.py` lists the kinds.
     abnormal_instances: ids of the abnormal instances, for labels by 'instance'.
     grammar: module with its simulated messages, None if it cannot be simulated.
     abnormal_share: share of abnormal lines in the simulated corpus.

@@ -4,8 +4,8 @@ pooch downloads and checks the archives. The download manager of TFDS 4.9.10 is 
 TensorFlow it cannot unpack, and it checks SHA-256 sums, while most of these archives are published
 with an MD5 sum alone.
 
-Files and folders appear under their final names when they are complete. An interrupted download or
-unpacking leaves nothing behind that a later run would take for the whole.
+Files and folders get their final names when they are complete, so an interrupted download or
+unpacking is never taken for the whole.
 """
 
 import contextlib
@@ -83,8 +83,7 @@ def download_logs(
 
   Args:
     archive: the corpus.
-    folder: for the archive and the unpacked files; both are kept, because reports name lines in
-      the files.
+    folder: for the archive and the unpacked files. They are kept: reports name lines in them.
     progress: called with the progress of the download.
 
   Returns:
@@ -134,7 +133,7 @@ def fetch(
 
 
 class _ProgressBar:
-  """The interface that pooch expects of a progress bar, for a `Progress` function."""
+  """A progress bar in the sense of pooch that calls a `Progress` function."""
 
   def __init__(self, progress: Progress):
     self.total = 0  # set by pooch
@@ -206,9 +205,9 @@ def _members(packed: Path) -> Iterator[tuple[str, BinaryIO]]:
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-  """Gives a temporary folder that becomes `folder` at the end of the block.
+  """Gives a temporary folder, renamed to `folder` at the end of the block.
 
-  An exception in the block removes it. If another process made `folder` first, that one stays.
+  An exception in the block removes it. If another process made `folder` first, its folder stays.
   """
   folder.parent.mkdir(parents=True, exist_ok=True)
   temporary = Path(tempfile.mkdtemp('.part', f'{folder.name}.', folder.parent))
@@ -225,7 +224,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def fingerprint(files: Sequence[Path]) -> str:
-  """Returns 12 digits that change if one of the files is moved, replaced or written to."""
+  """Returns 12 digits, changed if one of the files is moved, replaced or written to."""
   stats = [(str(file.resolve()), file.stat()) for file in files]
   state = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
   return hashlib.sha256(repr(state).encode()).hexdigest()[:12]

@@ -1,7 +1,7 @@
 """The fields of a line: the named groups of a pattern, and the reading of times.
 
-Polars runs the patterns on whole columns of lines. Its engine is that of Rust: it never backtracks
-and has neither look-around nor backreferences. Time formats are those of chrono, almost equal to
+Polars runs the patterns on whole columns of lines. It uses Rust's engine, without backtracking,
+look-around and backreferences. Time formats are those of chrono, almost equal to
 those of strptime.
 """
 
@@ -60,7 +60,7 @@ def _regex_mistake(error: Exception) -> str:
 
 
 def _check_fields(groups: tuple[str, ...], time_format: str) -> None:
-  """Raises LogjaxError for groups or a time format that cannot be used together."""
+  """Raises LogjaxError for groups without a use, or without a matching time format."""
   if 'message' not in groups:
     raise LogjaxError(
       'data.pattern: no group is named message: write (?<message>...) around the text of a line'

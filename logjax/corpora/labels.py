@@ -1,4 +1,4 @@
-"""Labels of lines: by a column of the line, by a name that occurs in it, or by its file."""
+"""Labels of lines: by a column of the line, by a name in it, or by its file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _SHOWN_LIMIT = 100  # characters of a label file shown in an error
 
 @dataclass(frozen=True)
 class LineLabels:
-  """A rule that labels lines as normal or abnormal.
+  """A rule for abnormal lines.
 
   The published labels are
 
@@ -59,7 +59,7 @@ class LineLabels:
 
     Args:
       file: path of the file of the lines.
-      columns: of the frame that the expression is for: `text` (whole lines) and, if the format has
+      columns: names of the frame's columns, among them `text` (whole lines) and, if the format has
         labels, `label` (null in normal lines).
     """
     if self.kind == 'file':

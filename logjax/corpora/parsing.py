@@ -1,4 +1,4 @@
-"""Parses lines of text into the columns of a log, and describes lines that do not fit."""
+"""Parses lines of text into the columns of a log, and explains lines that do not fit."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -38,9 +38,8 @@ class Logs:
     lines: number of all lines read, rejected and empty ones included. It equals
       N + unfit + notes['empty'].
     unfit: number of lines that do not fit.
-    rejected: file, line and text (its first 200 characters) of the first 100,000 lines that do not
-      fit.
-    notes: numbers of lines that are 'empty', 'undecodable' (not UTF-8), 'nul' (with NUL bytes),
+    rejected: file, line and text (its first 200 characters) of the first 100,000 of them.
+    notes: numbers of lines: 'empty', 'undecodable' (not UTF-8), 'nul' (with NUL bytes),
       'crlf' (with a carriage return at the end), 'cut' (message longer than 65,536 characters,
       label or node than 1,000) or 'untimed' (time not readable), and the number of 'empty_files'.
     labelled: False if nothing labels the lines; all count as normal then.
@@ -89,10 +88,10 @@ def parse_blocks(
     limit: maximum number of lines to read; 0 reads all.
 
   Raises:
-    LogjaxError: if there is no line, if none fits, and if the share of lines that do not fit is
-      above `max_rejected`. All lines are read first, so the share is exact. The error carries the
-      first 100,000 lines that do not fit, for `write_rejected_lines`. Also if the user's own format
-      describes a label or a time that no line has.
+    LogjaxError: if there is no line, if none fits, and if more do not fit than `max_rejected`
+      allows. All lines are read first, so the share is exact. The error carries the
+      first 100,000 of them, for `write_rejected_lines`. Also if no line has the normal label, or
+      none the time, of the user's own format.
   """
   if limit:
     blocks = _first_lines(blocks, limit)
@@ -144,7 +143,7 @@ def _parse(
   files: dict[str, int] = {}
   lines = unfit = 0
   for block in blocks:
-    file = files.setdefault(block.file, len(files))
+    file = files.setdefault(block.file, len(files))  # a new file gets the next index
     part = _parse_block(block, file, log_format, labels)
     notes.update(part.notes)
     lines += len(block.lines)
@@ -195,11 +194,12 @@ def _parse_block(block: Block, file: int, log_format: LogFormat, labels: LineLab
   fit = rows.filter(full & pl.col('message').is_not_null())
   unfit = rows.filter(full & pl.col('message').is_null())
   frame = _columns(fit, block.file, log_format, labels)
+  # What is cut in `_columns` is counted here.
   limits = {name: limit for name, limit in _LIMITS.items() if name in groups}
   too_long = [pl.col(name).str.len_chars() > limit for name, limit in limits.items()]
   notes['cut'] = fit.select(pl.any_horizontal(too_long).sum()).item()
   notes['untimed'] = frame['time'].null_count() if log_format.time_format else 0
-  untimed = fit.clear()
+  untimed = fit.clear()  # the same columns without a row
   if log_format.time_format:
     untimed = fit.filter(frame['time'].is_null()).head(1)
     untimed = untimed.with_columns(text=pl.col('time').fill_null(''))
@@ -210,7 +210,7 @@ def _parse_block(block: Block, file: int, log_format: LogFormat, labels: LineLab
 def _columns(
   fit: pl.DataFrame, file: str, log_format: LogFormat, labels: LineLabels
 ) -> pl.DataFrame:
-  """Makes the columns of `Logs.frame` from the groups of lines that fit."""
+  """Makes the columns of `Logs.frame` from the groups of fitting lines."""
   columns = [_begin(pl.col('message'), MESSAGE_LIMIT)]
   if 'node' in fit.columns:
     columns.append(_begin(pl.col('node'), _NAME_LIMIT))
@@ -237,7 +237,7 @@ def _begin(text: pl.Expr, limit: int) -> pl.Expr:
 
 
 def _complaint(logs: Logs, log_format: LogFormat, share: float, max_rejected: float) -> str:
-  """Describes lines that do not fit: their number, the remedy, and three of them."""
+  """Explains lines that do not fit: their number, the remedy, and the first three."""
   first = logs.rejected.head(3)
   text = pl.col('text')
   fitting = [
@@ -274,7 +274,7 @@ def write_rejected(logs: Logs, path: Path) -> None:
 def write_rejected_lines(rejected: pl.DataFrame, path: Path) -> None:
   """Writes lines that do not fit as file, line number and text, separated by tabs.
 
-  Control characters are written as escapes, so that a line stays a line.
+  Control characters are written as escapes, so a line stays a line.
 
   Args:
     rejected: file (its name), line and text, as carried by a `LogjaxError` of `parse_blocks`.

@@ -37,7 +37,7 @@ _ESCAPES |= {ord('\t'): '\\t', ord('\r'): '\\r', ord('\n'): '\\n'}
 
 
 def visible(text: str) -> str:
-  """Replaces control characters by escapes such as `\\x1b`, so that no terminal obeys a log."""
+  """Replaces control characters by escapes such as `\\x1b`, so no terminal obeys a log."""
   return text.translate(_ESCAPES)
 
 
@@ -118,7 +118,7 @@ def _read_file(path: Path, lines_per_block: int) -> Iterator[Block]:
 
 
 def _whole_lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
-  """Regroups chunks so that each one ends at the end of a line, without its newline."""
+  """Regroups chunks to end at the end of a line, without its newline."""
   rest = b''  # the begin of a line that the chunks so far have not ended
   for chunk in chunks:
     complete, newline, tail = chunk.rpartition(b'\n')

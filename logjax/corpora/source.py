@@ -1,8 +1,7 @@
 """Finds the log of a run.
 
-The first of these that the config names is used: a path, a folder in `manual_dir`, a verified
-download, the simulated corpus. A source that is named and absent is an error; the next one is not
-tried.
+The config may name a path, a folder in `manual_dir` or a download; the first of them is used. A
+named source that is absent is an error. Without any, the log is simulated.
 """
 
 import dataclasses
@@ -82,7 +81,7 @@ def open_corpus(
 
 
 def _log_format(data: ConfigDict) -> LogFormat:
-  """Returns the format that the config names or describes."""
+  """Returns the format named or described by the config."""
   if data.corpus == 'own':
     return own_format(data.pattern, data.time_format, data.normal_label)
   if data.corpus not in CATALOG:
@@ -122,12 +121,12 @@ def _locate(
 def find_paths(text: str) -> tuple[Path, ...]:
   """Returns the files named by paths and globs with commas between them, each file once.
 
-  The order is that of the text; the files of one glob are sorted by name. A `~` in front is the
-  home folder.
+  The files are in the order of the text; those of one glob are sorted by name. A `~` in front
+  stands for the home folder.
 
   Raises:
-    LogjaxError: for a path or glob that matches nothing or cannot be looked up, or that starts
-      with an unknown home.
+    LogjaxError: for a path or glob that matches nothing or cannot be looked up, and for an unknown
+      home.
   """
   found: list[Path] = []
   for entry in filter(None, (part.strip() for part in text.split(','))):
@@ -185,7 +184,7 @@ def _simulated(corpus: str, lines: int, seed: int, folder: Path) -> tuple[Path, 
 
 
 def _line_labels(data: ConfigDict, folder: Path) -> LineLabels:
-  """Returns the rule for abnormal lines; `folder` is that of the log files."""
+  """Returns the rule for abnormal lines; `folder` has the log files."""
   kind = data.labels
   if kind == 'auto':
     kind = CATALOG[data.corpus].labels if data.corpus in CATALOG else 'column'

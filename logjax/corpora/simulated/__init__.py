@@ -1,4 +1,4 @@
-"""The simulated corpora: one grammar module each, and the code that turns it into log files.
+"""The simulated corpora: a grammar module each, and the code to write log files from it.
 
 A grammar is data: message kinds with placeholders. `HEADS` has the header of the lines of each
 source. A kind is a source and a message; an abnormal kind begins with its alert category. Kinds are

@@ -104,7 +104,7 @@ def fill(
 
 
 def _hexadecimal(rng: np.random.Generator, digits: int, size: int) -> list[pl.Series]:
-  """Draws columns [size] that make hexadecimal numbers side by side, four digits a column."""
+  """Draws columns [size] of hexadecimal digits, four digits a column."""
   widths = [4] * (digits // 4) + [digits % 4] * (digits % 4 > 0)
   return [_hex_table(width).gather(rng.integers(0, 16**width, size)) for width in widths]
 

@@ -1,10 +1,10 @@
 """Simulates log files in the published formats, from grammars of our own.
 
 A file is planned as bursts: lines of one kind from one node within seconds. Bursts overlap in time.
-Each burst then gets a kind that is allowed at its place in the file. Everything works on whole
+Each burst then gets a kind allowed at its place in the file. Everything works on whole
 columns; no step loops over lines.
 
-N is the number of lines, M that of bursts.
+N is the number of lines, M the number of bursts.
 """
 
 import contextlib
@@ -38,8 +38,8 @@ def simulate(corpus: str, lines: int, seed: int, folder: Path) -> tuple[Path, ..
   """Writes a corpus of `lines` lines into `folder` and returns its files, the normal one first.
 
   BGL and Thunderbird are one file each. OpenStack is openstack_normal.log and
-  openstack_abnormal.log, which cover the same hours. The share of abnormal lines is that of the
-  catalog. Equal arguments give equal bytes. A killed call leaves no half-written file.
+  openstack_abnormal.log; both cover the same hours. The catalog has the share of abnormal lines.
+  Equal arguments give equal bytes. A killed call leaves no half-written file.
 
   Raises:
     LogjaxError: if the corpus has no grammar, `lines` is below `MIN_LINES`, the seed is negative,
@@ -159,12 +159,12 @@ def _plan_instances(
   """Plans an OpenStack file: faults, lives of instances, and requests of the services.
 
   With `injected` the four published instances live in the file and repeat the steps of their fault.
-  Apart from that only the frequencies of the services' kinds differ from a normal file.
+  Otherwise only the frequencies of the services' kinds differ from a normal file.
 
   Args:
     rng: the generator.
     lines: number of lines of the file.
-    corpus_lines: number of lines of both files, which cover the same hours.
+    corpus_lines: number of lines of both files; they cover the same hours.
     injected: if the file has the instances with a fault.
   """
   span = int(corpus_lines * openstack.SECONDS_PER_LINE * _SECOND)
