@@ -89,8 +89,8 @@ def parse_blocks(
 
   Raises:
     LogjaxError: if there is no line, if none fits, and if more do not fit than `max_rejected`
-      allows. All lines are read first, so the share is exact. The error carries the
-      first 100,000 of them, for `write_rejected_lines`. Also if no line has the normal label, or
+      allows. All lines are read first, so the share is exact. The error carries the first 100,000
+      lines that do not fit, for `write_rejected_lines`. Also if no line has the normal label, or
       none the time, of the user's own format.
   """
   if limit:
@@ -189,7 +189,7 @@ def _parse_block(block: Block, file: int, log_format: LogFormat, labels: LineLab
     file=pl.lit(file, pl.Int32),
     line=block.first_line + pl.int_range(pl.len(), dtype=pl.Int64),
   ).with_columns(text.str.extract_groups(log_format.whole_line).struct.field(*groups))
-  # In a line that does not match, all groups are null; in one that does, the message is not.
+  # The message is null if the line does not match, or matches without an optional message.
   full = text.str.strip_chars() != ''
   fit = rows.filter(full & pl.col('message').is_not_null())
   unfit = rows.filter(full & pl.col('message').is_null())
