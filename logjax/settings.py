@@ -12,6 +12,7 @@ from typing import Any
 
 import ml_collections
 
+from logjax.corpora.catalog import CATALOG, Paper
 from logjax.errors import LogjaxError
 from logjax.examples.protocol import protocol_of
 from logjax.rules import Rule, at_least, between, boolean, choice, fraction
@@ -36,10 +37,7 @@ RULES: dict[str, Rule] = {
   'ladder.draws': at_least(100),
   'compare.draws': at_least(100),
 }
-# Shares of the paper: 5 % of all rows are not test rows, and this share of those trains.
-_PAPER_SHARE = 0.05
-_PAPER_TRAINS = {'openstack': 0.85}
-_PAPER_SETS = {'openstack': 2}
+_PAPER_SHARE = 0.05  # share of all rows outside the paper's test set
 # Parts of the configuration that only runs of several runs read.
 _MODES = ('ladder', 'compare')
 
@@ -73,18 +71,18 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     if rule.auto is not None and _get(config, name) in ('auto', None):
       config.update_from_flattened_dict({name: rule.auto[0 if paper else 1]})
   corpus = config.data.corpus
-  trains = _PAPER_TRAINS.get(corpus, _PAPER_SHARE)
+  published = CATALOG[corpus].paper if corpus in CATALOG else Paper()
   config.split.by = protocol.split_by
   if config.data.simulated_seed is None:
     config.data.simulated_seed = config.seed
   if config.split.train is None:
-    config.split.train = _PAPER_SHARE * trains if paper else 0.6
+    config.split.train = _PAPER_SHARE * published.train if paper else 0.6
   if config.split.valid is None:
-    config.split.valid = _PAPER_SHARE * (1 - trains) if paper else 0.2
-  if config.data.labels == 'auto' and corpus == 'openstack':
-    config.data.labels = 'file' if paper else 'instance'
+    config.split.valid = _PAPER_SHARE * (1 - published.train) if paper else 0.2
+  if config.data.labels == 'auto' and published.labels:
+    config.data.labels = published.labels if paper else CATALOG[corpus].labels
   if config.oversampler.sets is None:
-    config.oversampler.sets = _PAPER_SETS.get(corpus, 7)
+    config.oversampler.sets = published.sets
   return config
 
 

@@ -358,7 +358,7 @@ def test_a_half_finished_run_is_not_evaluated(runs, call, tmp_path):
     ('seconds.json', '{"rows": ', (), '(Expecting value: {}): remove it and run'),
     ('detector/fitted.json', '7', (), '(int, not dict): delete the folder {}/detector'),
     ('oversampler/summary.json', '{,}', ('--mode=evaluate',), 'delete the folder {}/oversampler'),
-    ('oversampler/vocabulary.json', '"abc"', ('--mode=generate',), '(str, not list): run --mode'),
+    ('encoder/encoder.json', '"abc"', ('--mode=generate',), '(str, not dict): run --mode'),
   ],
 )
 def test_a_damaged_file_of_the_workdir_is_named_with_what_to_do(

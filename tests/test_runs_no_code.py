@@ -27,7 +27,6 @@ MODULES = {
 # Python's `re` backtracks: these use it on flags, first bytes of files, and text of our own.
 USES_RE = {
   'logjax/corpora/fields.py',
-  'logjax/corpora/reading.py',
   'logjax/corpora/simulated/rendering.py',
   'logjax/reports/leaderboard.py',
   'logjax/reports/plots.py',

@@ -23,11 +23,13 @@ from logjax.benchmarks.oracle.model import allowed_tokens, draw_oracle, load_ora
 from logjax.benchmarks.oracle_recorder import ADVERSARIAL, MLE, OutOfTime, Recorder
 from logjax.errors import LogjaxError
 from logjax.files import read_json, write_json
+from logjax.oversamplers import table
 from logjax.seqgan.fit import fit_generators
 from logjax.seqgan.generators import make_model
 from logjax.seqgan.sets import Sets
 from logjax.seqgan.state import create_seqgan_state
-from logjax.settings import check_values
+from logjax.settings import RULES, check_gan
+from logjax.settings import check as check_values
 from logjax.training.progress import Progress
 from logjax.training.runtime import quiet_runtime
 from logjax.workdir import REMOVE, Lock, claim_workdir
@@ -116,7 +118,8 @@ def _train(
 
 def _check(config: ml_collections.ConfigDict) -> None:
   """Raises LogjaxError for the first field with a value that it cannot have."""
-  check_values(config)
+  check_values(config, RULES | table.RULES)
+  check_gan(config.seqgan)
   oracle = config.oracle
   for name, least in (
     ('vocabulary', 2),

@@ -31,11 +31,13 @@ import rich.table
 from logjax.benchmarks import calls
 from logjax.benchmarks.measuring import measure
 from logjax.benchmarks.workload import Workload, create_state, real, synthetic
-from logjax.corpora.formats import FORMATS
+from logjax.corpora.catalog import CATALOG
 from logjax.errors import LogjaxError
+from logjax.oversamplers import table
 from logjax.seqgan.generators import make_model
 from logjax.seqgan.state import SeqGAN, SeqGANState
-from logjax.settings import check_filters, check_values
+from logjax.settings import check as check_values
+from logjax.settings import check_filters, check_gan
 from logjax.training.parallel import choose_devices
 
 CALLS = {
@@ -80,9 +82,10 @@ def run(config: ml_collections.ConfigDict) -> Iterator[dict[str, Any]]:
 
 def check(config: ml_collections.ConfigDict) -> None:
   """Raises LogjaxError for the first field with an invalid value."""
-  check_values(config)
+  check_values(config, table.RULES)
+  check_gan(config.seqgan)
   settings = config.benchmark
-  choices = {'names': CALLS, 'discriminators': config.discriminators, 'log_format': FORMATS}
+  choices = {'names': CALLS, 'discriminators': config.discriminators, 'log_format': CATALOG}
   for field, known in choices.items():
     values = (settings.log_format,) if field == 'log_format' else settings[field]
     unknown = [value for value in values if value not in known]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from logjax.corpora.formats import FORMATS
+from logjax.corpora.catalog import CATALOG
 from logjax.corpora.labels import LineLabels
 from logjax.corpora.parsing import parse_blocks
 from logjax.corpora.reading import read_blocks
@@ -85,7 +85,7 @@ def real(config: ml_collections.ConfigDict, devices: int) -> Workload:
   settings = config.benchmark
   logs = parse_blocks(
     read_blocks([Path(settings.log)]),
-    FORMATS[settings.log_format],
+    CATALOG[settings.log_format].format,
     labels=LineLabels(),
     max_rejected=_MAX_REJECTED,
   )

@@ -1,1 +1,1 @@
-"""From a log file to token rows."""
+"""From log files to `Logs`: finds, downloads, simulates, reads and parses them."""

@@ -1,247 +1,213 @@
-"""Published archives: fetch one, check it, take the wanted files out of it.
+"""Finds the published files of a corpus: in a folder of the user, or by a download.
 
-Nothing appears under its final name before it is complete and checked: a fetch that was cut off
-and a half unpacked archive leave no trace, and two runs at once do not disturb each other.
+pooch downloads and checks the archives. The download manager of TFDS 4.9.10 is not used: without
+TensorFlow it cannot unpack, and it checks SHA-256 sums, while most of these archives are published
+with an MD5 sum alone.
 
-TFDS has a download manager of its own, but it can only check SHA-256 sums that are registered
-beforehand, and takes what comes where none is. Most of these archives are published with an MD5
-sum alone, so they are fetched here and handed to TFDS in a folder, as its `manual_dir`.
+Files and folders get their final names when they are complete, so an interrupted download or
+unpacking is never taken for the whole.
 """
 
 import contextlib
 import hashlib
-import http.client
-import lzma
-import os
+import logging
 import shutil
-import struct
 import tarfile
 import tempfile
-import urllib.error
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+import pooch
+
+from logjax.corpora.catalog import Archive
 from logjax.errors import LogjaxError
 
-_CHUNK = 1 << 20
+_CHUNK = 2**20  # bytes copied at a time
+_DAMAGE = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
 
-# RuntimeError: a zip file that is encrypted or packed in a way that Python does not know. The
-# others are what Python's readers meet in headers that were changed.
-_DAMAGE = (
-  zipfile.BadZipFile,
-  tarfile.TarError,
-  zlib.error,
-  lzma.LZMAError,
-  struct.error,
-  ArithmeticError,
-  EOFError,
-  LookupError,
-  OSError,
-  RuntimeError,
-  TypeError,
-  ValueError,
-)
-
-# Bytes that the header of a tar file's member may go on for: names and attributes.
-_HEADER_LIMIT = 1 << 18
-_LONG_HEADERS = (
-  tarfile.GNUTYPE_LONGNAME,
-  tarfile.GNUTYPE_LONGLINK,
-  tarfile.XHDTYPE,
-  tarfile.XGLTYPE,
-  tarfile.SOLARIS_XHDTYPE,
-)
-
-# Called with the bytes that have come and the bytes that are to come (0 where unknown).
+# A function of the bytes received and the bytes expected (0 if unknown).
 Progress = Callable[[int, int], None]
 
 
-def fetch(
-  url: str,
-  target: Path,
-  *,
-  md5: str,
-  sha256: str = '',
-  size: int = 0,
-  timeout: float = 60.0,
-  progress: Progress | None = None,
-) -> Path:
-  """Downloads `url` to `target`, unless that is there already, and checks it first.
+def find_logs(archive: Archive, folder: Path, unpacked: Path) -> tuple[Path, ...]:
+  """Finds a corpus in a folder of the user.
+
+  The complete set of log files (plain before .gz) comes first, then the archive, then an incomplete
+  set of log files.
 
   Args:
-    url: address of the file.
-    target: where to put it; its folder is made. What stands there was checked when it came.
-    md5: expected MD5 sum, in hexadecimal digits.
-    sha256: expected SHA-256 sum; '' where none is published.
-    size: expected size in bytes; 0 where it is not known.
-    timeout: seconds that the server may be silent.
-    progress: told of every MiB.
+    archive: the corpus.
+    folder: to look in. The checksum of an archive in it is not checked.
+    unpacked: folder in which the archive is unpacked, if there is one.
 
   Returns:
-    `target`.
+    Log files, plain or .gz, in reading order.
 
   Raises:
-    LogjaxError: when the address does not answer, the connection breaks, or what came is not
-      the published file. Nothing is left behind.
+    LogjaxError: if the folder cannot be read, has none of `wanted_names`, or has a damaged archive.
   """
-  partial = None
+  choices = [(folder / name, folder / f'{name}.gz') for name in archive.members]
+  packed = folder / archive.name
   try:
-    if target.exists():
-      return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp('.part', f'{target.name}.', target.parent)
-    partial = Path(name)
-    with os.fdopen(handle, 'wb') as file:
-      found = _stream(url, file, size, timeout, progress)
-    for what, expected in (('md5', md5), ('sha256', sha256), ('size', str(size or ''))):
-      if expected and found[what] != expected:
-        raise LogjaxError(
-          f'{url}: is not the published file: its {what} is {found[what]}, expected {expected}; '
-          f'it was removed: try again, or put {target.name} into data.manual_dir'
-        )
-    partial.chmod(0o644)
-    partial.replace(target)
-  except (OSError, ValueError, http.client.HTTPException) as error:
+    files = [next(filter(Path.is_file, choice), None) for choice in choices]
+    is_packed = packed.is_file()
+  except OSError as error:
     raise LogjaxError(
-      f'cannot download {url}: {_reason(error)}; try again, or fetch {target.name} by other '
-      'means and put it into data.manual_dir'
+      f'data.manual_dir {str(folder)!r} cannot be read ({error.strerror}): check the path '
+      'and its permissions'
     ) from error
-  finally:
-    if partial:
-      partial.unlink(missing_ok=True)
-  return target
+  found = tuple(file for file in files if file)
+  if len(found) < len(files) and is_packed:
+    return unpack(archive, packed, unpacked / f'{archive.name}-{fingerprint([packed])}')
+  if not found:
+    state = 'has none of' if folder.is_dir() else 'is not a folder with one of'
+    raise LogjaxError(
+      f'data.manual_dir {str(folder)!r} {state} {", ".join(wanted_names(archive))}: '
+      'name the folder with the corpus'
+    )
+  return found
 
 
-def _stream(
-  url: str, file: BinaryIO, size: int, timeout: float, progress: Progress | None
-) -> dict[str, str]:
-  """Copies what the address holds into `file`; returns its md5, sha256 and size as text."""
-  md5, sha256, received = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
-  request = urllib.request.Request(url, headers={'User-Agent': 'logjax'})
-  with urllib.request.urlopen(request, timeout=timeout) as response:
-    announced = _announced(response.headers.get('Content-Length'))
-    while chunk := response.read(_CHUNK):
-      file.write(chunk)
-      md5.update(chunk)
-      sha256.update(chunk)
-      received += len(chunk)
-      if progress:
-        progress(received, announced or size)
-      if received - _CHUNK > (size or announced or received):  # else it goes on for ever
-        raise ConnectionError(f'more came than the {size or announced} bytes of the file')
-  if received < announced:
-    raise ConnectionError(f'the connection ended after {received} of {announced} bytes')
-  return {'md5': md5.hexdigest(), 'sha256': sha256.hexdigest(), 'size': str(received)}
+def wanted_names(archive: Archive) -> tuple[str, ...]:
+  """Returns the file names that `find_logs` looks for."""
+  return (*archive.members, *(f'{name}.gz' for name in archive.members), archive.name)
 
 
-def _announced(length: str | None) -> int:
-  """The bytes that a server says are to come; 0 where it does not say, or no number."""
-  try:
-    return int(length or 0)
-  except ValueError:
-    return 0
-
-
-def _reason(error: Exception) -> str:
-  if isinstance(error, urllib.error.HTTPError):
-    return f'the server answers {error.code} {error.reason}'
-  if isinstance(error, urllib.error.URLError):
-    error = error.reason if isinstance(error.reason, Exception) else error
-  if isinstance(error, TimeoutError):
-    return 'the server does not answer in time'
-  return ' '.join(str(error).split()) or type(error).__name__
-
-
-def unpack(archive: Path, members: Sequence[str], folder: Path) -> tuple[Path, ...]:
-  """Takes some files out of a .zip or .tar.gz archive, unless `folder` is there already.
+def download_logs(
+  archive: Archive, folder: Path, *, progress: Progress | None = None
+) -> tuple[Path, ...]:
+  """Downloads, checks and unpacks a corpus, unless it was unpacked before.
 
   Args:
-    archive: the archive.
-    members: names of the wanted files, without the folders they have inside the archive.
-    folder: where to put them, all directly in it.
+    archive: the corpus.
+    folder: for the archive and the unpacked files. They are kept: reports name lines in them.
+    progress: called with the progress of the download.
 
   Returns:
-    Paths of the files, in the order of `members`.
+    Log files, in reading order.
 
   Raises:
-    LogjaxError: when the archive is damaged, lacks a wanted file or has it twice, when a name in
-      it leads out of the archive, or when a file would not fit on the disk. `folder` does not
-      exist then.
+    LogjaxError: as `fetch` and `unpack` do.
   """
+  unpacked = folder / f'{archive.name}-{archive.md5[:12]}'
+  if not unpacked.exists():
+    fetch(archive, folder, progress=progress)
+  return unpack(archive, folder / archive.name, unpacked)
+
+
+def fetch(
+  archive: Archive, folder: Path, *, timeout: float = 60.0, progress: Progress | None = None
+) -> Path:
+  """Downloads an archive into a folder, unless it is there with the right checksum.
+
+  Args:
+    archive: the corpus.
+    folder: made if it is absent.
+    timeout: seconds without an answer of the server before the download fails.
+    progress: called after every MiB.
+
+  Returns:
+    Path of the archive.
+
+  Raises:
+    LogjaxError: if the server does not answer, the connection breaks, or the checksum is wrong.
+  """
+  pooch.get_logger().setLevel(logging.WARNING)  # else it prints the address and the path
+  downloader = pooch.HTTPDownloader(
+    progressbar=_ProgressBar(progress) if progress else False, chunk_size=_CHUNK, timeout=timeout
+  )
+  checksum = f'sha256:{archive.sha256}' if archive.sha256 else f'md5:{archive.md5}'
   try:
-    if folder.exists():
-      return tuple(folder / name for name in members)
-    with new_folder(folder) as temporary:
-      _extract(archive, members, temporary)
-      missing = [name for name in members if not (temporary / name).exists()]
-      if missing:
-        raise LogjaxError(f'{archive}: holds no {", ".join(missing)}; is it the right archive?')
+    path = pooch.retrieve(
+      archive.url, checksum, fname=archive.name, path=folder, downloader=downloader
+    )
+  except (OSError, ValueError) as error:  # requests' exceptions are OSErrors
+    raise LogjaxError(
+      f'cannot download {archive.url}: {_in_one_line(error)}; try again, or fetch {archive.name} '
+      'by other means and put it into data.manual_dir'
+    ) from error
+  return Path(path)
+
+
+class _ProgressBar:
+  """A progress bar in the sense of pooch that calls a `Progress` function."""
+
+  def __init__(self, progress: Progress):
+    self.total = 0  # set by pooch
+    self._progress = progress
+    self._received = 0
+
+  def update(self, size: int) -> None:
+    # pooch counts whole chunks, the last one too.
+    self._received += size
+    self._progress(min(self._received, self.total or self._received), self.total)
+
+  def reset(self) -> None:
+    self._received = 0
+
+  def close(self) -> None:
+    pass
+
+
+def unpack(archive: Archive, packed: Path, folder: Path) -> tuple[Path, ...]:
+  """Unpacks the log files and the label file of a corpus, unless `folder` exists.
+
+  Args:
+    archive: the corpus.
+    packed: its archive, .zip or .tar.gz.
+    folder: to unpack into. The folders inside of the archive are left out.
+
+  Returns:
+    Log files, in reading order.
+
+  Raises:
+    LogjaxError: if the archive is damaged or lacks a file; `folder` does not exist then.
+  """
+  wanted = (*archive.members, *filter(None, [archive.label_file]))
+  try:
+    if not folder.exists():
+      with new_folder(folder) as temporary:
+        for name, member in _members(packed):
+          if name in wanted:
+            with (temporary / name).open('xb') as target:  # x: refuse a second file of that name
+              shutil.copyfileobj(member, target, _CHUNK)
+        missing = [name for name in wanted if not (temporary / name).exists()]
+        if missing:
+          raise LogjaxError(f'{packed}: holds no {", ".join(missing)}; is it the right archive?')
   except _DAMAGE as error:
     raise LogjaxError(
-      f'{archive}: cannot be unpacked in {folder.parent}: {_reason(error)}; '
+      f'{packed}: cannot be unpacked in {folder.parent}: {_in_one_line(error)}; '
       'is it complete, and is there room?'
     ) from error
-  return tuple(folder / name for name in members)
+  return tuple(folder / name for name in archive.members)
 
 
-def _extract(archive: Path, members: Sequence[str], folder: Path) -> None:
-  """Writes the wanted members into `folder`, under their last names."""
-  for name, size, opened in _entries(archive):
-    path = PurePosixPath(name.replace('\\', '/'))
-    if path.is_absolute() or '..' in path.parts:
-      raise LogjaxError(f'{archive}: refused, its member {name!r} leads out of the archive')
-    if opened is None or path.name not in members:
-      continue
-    if (folder / path.name).exists():
-      raise LogjaxError(f'{archive}: refused, it holds {path.name} twice')
-    if size > (room := shutil.disk_usage(folder).free):
-      raise LogjaxError(
-        f'{archive}: refused, {path.name} would have {size:,} bytes and the disk of '
-        f'{folder.parent} has room for {room:,}: make room, or name another data.data_dir'
-      )
-    with opened() as source, (folder / path.name).open('wb') as target:
-      shutil.copyfileobj(source, target, _CHUNK)
+def _members(packed: Path) -> Iterator[tuple[str, BinaryIO]]:
+  """Yields the name, without folders, and the open content of every file in an archive.
 
-
-def _entries(archive: Path) -> Iterator[tuple[str, int, Callable[[], BinaryIO] | None]]:
-  """Yields the name of every member, its bytes and how to open it (None unless a plain file).
-
-  A tar file is read once from front to end: going back in it would unpack it a second time.
+  Reads a tar file once from front to end, because Thunderbird's has 30 GiB; pooch's `Untar` would
+  read it several times.
   """
-  if archive.suffix == '.zip':
-    with zipfile.ZipFile(archive) as file:
+  if packed.suffix == '.zip':
+    with zipfile.ZipFile(packed) as file:
       for info in file.infolist():
-        # Bound now: the caller opens a member before it asks for the next one.
-        opened = None if info.is_dir() else lambda info=info: file.open(info)
-        yield info.filename, info.file_size, opened
+        with file.open(info) as member:
+          yield PurePosixPath(info.filename).name, member
   else:
-    with tarfile.open(archive, 'r|*', tarinfo=_Member) as file:
+    with tarfile.open(packed, 'r|*') as file:
       for info in file:
-        opened = (lambda info=info: file.extractfile(info)) if info.isfile() else None
-        yield info.name, info.size, opened
-        file.members.clear()  # else it keeps every member that it has met
-
-
-class _Member(tarfile.TarInfo):
-  """A member of a tar file, refused where it would take much memory to say what it is."""
-
-  @classmethod
-  def frombuf(cls, *args, **options) -> '_Member':
-    info = super().frombuf(*args, **options)
-    if info.type in _LONG_HEADERS and info.size > _HEADER_LIMIT:
-      raise tarfile.ReadError(f'the header of a member has {info.size:,} bytes')
-    return info
+        if info.isfile():
+          yield PurePosixPath(info.name).name, file.extractfile(info)
 
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-  """Gives a temporary folder that becomes `folder` when the block ends well, else vanishes.
+  """Gives a temporary folder, renamed to `folder` at the end of the block.
 
-  Where another process was first, its folder is left as it is and this one vanishes.
+  An exception in the block removes it. If another process made `folder` first, its folder stays.
   """
   folder.parent.mkdir(parents=True, exist_ok=True)
   temporary = Path(tempfile.mkdtemp('.part', f'{folder.name}.', folder.parent))
@@ -255,3 +221,14 @@ def new_folder(folder: Path) -> Iterator[Path]:
         raise
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
+
+
+def fingerprint(files: Sequence[Path]) -> str:
+  """Returns 12 digits, changed if one of the files is moved, replaced or written to."""
+  stats = [(str(file.resolve()), file.stat()) for file in files]
+  state = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+  return hashlib.sha256(repr(state).encode()).hexdigest()[:12]
+
+
+def _in_one_line(error: Exception) -> str:
+  return ' '.join(str(error).split()) or type(error).__name__

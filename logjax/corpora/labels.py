@@ -1,4 +1,4 @@
-"""What makes a line abnormal: its own label column, a name that occurs in it, or its file."""
+"""Labels of lines: by a column of the line, by a name in it, or by its file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,44 +6,39 @@ from pathlib import Path, PurePath
 
 import polars as pl
 
-from logjax.corpora.reading import CONTROLS, file_name
+from logjax.corpora.reading import file_name, visible
 from logjax.errors import LogjaxError
 
-# The four instances of OpenStack with an injected fault, as published with the corpus.
-OPENSTACK_ABNORMAL_INSTANCES = frozenset(
-  {
-    '544fd51c-4edc-4780-baae-ba1d80a0acfc',
-    'ae651dff-c7ad-43d6-ac96-bbcd820ccca8',
-    'a445709b-6ad0-40ec-8860-bec60b6ca0c2',
-    '1643649d-2f42-4303-bfcd-7798baec19f9',
-  }
-)
+# Part of the name of a file with abnormal lines, for labels by 'file'.
+ABNORMAL_FILES = frozenset({'abnormal'})
+# Names of the label file of HDFS beside its log: as unpacked here, and as in its archive.
+BLOCK_LABEL_FILES = ('anomaly_label.csv', 'preprocessed/anomaly_label.csv')
 
-# Names are found as whole words first and looked up then: a search for each of HDFS's 16,838
-# abnormal blocks would be slow, and would find blk_38 in blk_386.
-_NAME_PATTERNS = {
+# All ids are extracted as whole words and then looked up. One search for each of the 16,838
+# abnormal blocks of HDFS would be slow, and would find blk_38 in blk_386.
+_ID_PATTERNS = {
   'instance': '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}',
   'blocks': 'blk_-?[0-9]+',
 }
 _KINDS = ('column', 'instance', 'blocks', 'file')
-_HEADER_LIMIT = 10_000  # bytes in which the first line of a label file must name its columns
+_SHOWN_LIMIT = 100  # characters of a label file shown in an error
 
 
 @dataclass(frozen=True)
 class LineLabels:
-  """How lines become abnormal.
+  """A rule for abnormal lines.
 
-  The published labellings are
+  The published labels are
 
     LineLabels()                                             BGL, Thunderbird, own formats
-    LineLabels('instance', OPENSTACK_ABNORMAL_INSTANCES)     OpenStack, by injected fault
-    LineLabels('file', frozenset({'abnormal'}))              OpenStack, as in the paper
-    LineLabels('blocks', read_abnormal_blocks(csv))           HDFS
+    LineLabels('instance', entry.abnormal_instances)         OpenStack, by injected fault
+    LineLabels('file', ABNORMAL_FILES)                       OpenStack, as in the paper
+    LineLabels('blocks', read_abnormal_blocks(csv))          HDFS
 
   Attributes:
-    kind: 'column' (the format's label is not its normal label; a format without a label leaves the
-      lines unlabelled), 'instance' or 'blocks' (the line names one of `names`), or 'file' (the
-      file's name, without its folders, contains one of `names`).
+    kind: 'column' (abnormal is a label other than the format's normal one; lines of a format
+      without a label stay unlabelled), 'instance' or 'blocks' (abnormal is a line with one of
+      `names`), or 'file' (abnormal is a file with one of `names` in its own name).
     names: instance ids, block ids or parts of file names; unused by 'column'.
 
   Raises:
@@ -60,19 +55,19 @@ class LineLabels:
       raise LogjaxError(f'labels by {self.kind!r} need the names of what is abnormal, and got none')
 
   def abnormal(self, file: str, columns: Sequence[str]) -> pl.Expr:
-    """Whether a line is abnormal, as a Boolean expression.
+    """Returns a Boolean expression, true for abnormal lines.
 
     Args:
-      file: where the lines are from.
-      columns: those of the frame that the expression is meant for: `text` (whole lines), and
-        `label` (null where normal) where the format has labels.
+      file: path of the file of the lines.
+      columns: names of the frame's columns, among them `text` (whole lines) and, if the format has
+        labels, `label` (null in normal lines).
     """
     if self.kind == 'file':
       name = PurePath(file).name
       return pl.lit(any(part in name for part in self.names))
     if self.kind == 'column':
       return pl.col('label').is_not_null() if 'label' in columns else pl.lit(False)
-    found = pl.col('text').str.extract_all(_NAME_PATTERNS[self.kind])
+    found = pl.col('text').str.extract_all(_ID_PATTERNS[self.kind])
     return found.list.eval(pl.element().is_in(sorted(self.names))).list.any()
 
 
@@ -80,23 +75,24 @@ def read_abnormal_blocks(path: Path) -> frozenset[str]:
   """Reads the abnormal blocks from HDFS's `anomaly_label.csv` (columns BlockId and Label).
 
   Raises:
-    LogjaxError: for a file that cannot be read, lacks a column, has a row without a block, or
-      labels a block other than Normal or Anomaly.
+    LogjaxError: for a file that cannot be read or lacks a column, for a row without a block, and
+      for a label other than Normal and Anomaly.
   """
   name = file_name(path)
   try:
-    _check_header(path)
+    if not path.is_file():  # a pipe might never end
+      raise OSError('it is not a file')
     frame = pl.read_csv(path, columns=['BlockId', 'Label'], infer_schema=False, glob=False)
   except (OSError, pl.exceptions.PolarsError) as error:
-    reason = str(error).partition('\n')[0]
+    reason = _shown(str(error).partition('\n')[0])
     raise LogjaxError(
-      f'{name}: cannot be read as a CSV file with the columns BlockId and Label ({_shown(reason)})'
+      f'{name}: cannot be read as a CSV file with the columns BlockId and Label ({reason})'
     ) from error
   others = frame.filter(~pl.col('Label').is_in(['Normal', 'Anomaly']).fill_null(False))
   if others.height:
+    block, label = (_shown(text or '') for text in others.select('BlockId', 'Label').row(0))
     raise LogjaxError(
-      f'{name}: block {_shown(others["BlockId"][0])} is labelled {_shown(others["Label"][0])!r}: '
-      'Label must be Normal or Anomaly'
+      f'{name}: block {block} is labelled {label!r}: Label must be Normal or Anomaly'
     )
   if frame['BlockId'].null_count():
     row = frame['BlockId'].is_null().arg_max() + 1
@@ -104,15 +100,5 @@ def read_abnormal_blocks(path: Path) -> frozenset[str]:
   return frozenset(frame.filter(pl.col('Label') == 'Anomaly')['BlockId'])
 
 
-def _check_header(path: Path) -> None:
-  """Looks at a first few bytes: all of a pipe, a device or a packed file might be endless."""
-  if not path.is_file():
-    raise OSError('it is not a file')
-  with path.open('rb') as file:
-    if b'BlockId' not in file.read(_HEADER_LIMIT).partition(b'\n')[0]:
-      raise OSError('its first line does not name BlockId')
-
-
-def _shown(text: str | None) -> str | None:
-  """The begin of a text, control characters as escapes."""
-  return text and text[:100].translate(str.maketrans(CONTROLS))
+def _shown(text: str) -> str:
+  return visible(text[:_SHOWN_LIMIT])

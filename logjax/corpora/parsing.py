@@ -1,26 +1,26 @@
-"""From lines of text to the columns of a log, and what is odd about lines that do not fit."""
+"""Parses lines of text into the columns of a log, and explains lines that do not fit."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
-from logjax.corpora.fields import microseconds
-from logjax.corpora.formats import FORMATS, LogFormat
+from logjax.corpora.catalog import CATALOG, LogFormat
+from logjax.corpora.fields import microseconds, named_groups
 from logjax.corpora.labels import LineLabels
-from logjax.corpora.reading import CONTROLS, Block, file_name
-from logjax.corpora.shares import Parsed, join_shares
+from logjax.corpora.reading import Block, file_name, visible
 from logjax.errors import LogjaxError
 
 MESSAGE_LIMIT = 65_536  # characters kept of a message
 _NAME_LIMIT = 1_000  # characters kept of a label and of a node
-REJECTED_LINES = 100_000  # kept of those that do not fit; the others are only counted
+REJECTED_LINES = 100_000  # lines kept of those that do not fit; the others are only counted
 _REJECTED_LIMIT = 200  # characters kept of a rejected line
-_SHOWN_LIMIT = 120  # characters shown of a rejected line
-_LABELS_SHOWN = 5  # most frequent labels that are shown where none is the normal one
-_FIELD_SHOWN_LIMIT = 40  # characters shown of a label and of a time
+_SHOWN_LIMIT = 120  # characters of a rejected line shown in an error
+_LABELS_SHOWN = 5  # labels shown in an error if none is the normal one
+_FIELD_SHOWN_LIMIT = 40  # characters of a label and of a time shown in an error
 
 _LIMITS = {'message': MESSAGE_LIMIT, 'label': _NAME_LIMIT, 'node': _NAME_LIMIT}
 _COLUMNS = ('message', 'abnormal', 'label', 'time', 'node', 'file', 'line')
@@ -28,22 +28,21 @@ _COLUMNS = ('message', 'abnormal', 'label', 'time', 'node', 'file', 'line')
 
 @dataclass(frozen=True, eq=False)
 class Logs:
-  """The lines of one or several log files, N of which fit the format.
+  """The lines of one or several log files; N of them fit the format.
 
   Attributes:
     frame: `[N]` rows in reading order: message String, abnormal Boolean, label String (alert
-      category, null where normal or unknown), time Int64 (microseconds since 1970 UTC, null where
-      unknown), node String (null where unknown), file Int32 (index into `files`), line Int64
-      (1-based).
-    files: the names of the files in reading order, as `file_name` shows them.
-    lines: all lines read, rejected and empty ones included.
-    unfit: how many lines do not fit, so that N + unfit + notes['empty'] is `lines`.
-    rejected: file, line and text (its first 200 characters) of those that do not fit, the first
-      100,000 of them.
-    notes: how many lines are 'empty', 'undecodable' (not UTF-8), 'nul' (hold NUL bytes), 'crlf'
-      (end with a carriage return), 'cut' (message longer than 65,536 characters, label or node
-      than 1,000) or 'untimed' (time not readable), and how many of the files are 'empty_files'.
-    labelled: False when nothing says which lines are abnormal; all count as normal then.
+      category, null if normal or unknown), time Int64 (microseconds since 1970 UTC, null if
+      unknown), node String (null if unknown), file Int32 (index into `files`), line Int64 (from 1).
+    files: names of the files in reading order, as returned by `file_name`.
+    lines: number of all lines read, rejected and empty ones included. It equals
+      N + unfit + notes['empty'].
+    unfit: number of lines that do not fit.
+    rejected: file, line and text (its first 200 characters) of the first 100,000 of them.
+    notes: numbers of lines: 'empty', 'undecodable' (not UTF-8), 'nul' (with NUL bytes),
+      'crlf' (with a carriage return at the end), 'cut' (message longer than 65,536 characters,
+      label or node than 1,000) or 'untimed' (time not readable), and the number of 'empty_files'.
+    labelled: False if nothing labels the lines; all count as normal then.
   """
 
   frame: pl.DataFrame
@@ -55,6 +54,22 @@ class Logs:
   labelled: bool
 
 
+class _Parsed(NamedTuple):
+  """One parsed block.
+
+  Attributes:
+    frame: lines that fit, as in `Logs`.
+    rejected: file, line and text of all lines that do not fit.
+    untimed: file, line and time (as `text`) of the first line with an unreadable time; at most one.
+    notes: as in `Logs`.
+  """
+
+  frame: pl.DataFrame
+  rejected: pl.DataFrame
+  untimed: pl.DataFrame
+  notes: dict[str, int]
+
+
 def parse_blocks(
   blocks: Iterable[Block],
   log_format: LogFormat,
@@ -62,57 +77,44 @@ def parse_blocks(
   labels: LineLabels,
   max_rejected: float,
   limit: int = 0,
-  gather: Callable[[bytes], list[bytes]] | None = None,
 ) -> Logs:
-  """Parses blocks of lines; keeps what fits, and the number and text of what does not.
+  """Parses blocks of lines; keeps the lines that fit, and a sample of the others.
 
   Args:
     blocks: as `read_blocks` yields them.
-    log_format: what a line must look like.
-    labels: what makes a line abnormal.
-    max_rejected: the largest share of the lines that are not empty which may not fit, 0 to 1.
-    limit: stop after so many lines; 0 reads all.
-    gather: returns what each of several processes gives, where the blocks are a share of the lines
-      and others parse the rest; all return all lines then.
+    log_format: the layout of the lines.
+    labels: the rule for abnormal lines.
+    max_rejected: maximum share of the lines that may not fit, 0 to 1; empty lines do not count.
+    limit: maximum number of lines to read; 0 reads all.
 
   Raises:
-    LogjaxError: when there is no line at all, when none fits, and when more than `max_rejected` do
-      not fit. All lines are read before, so that the share is the true one, and the error carries
-      the first 100,000 that do not fit, for `write_rejected_lines`. Also when no line has the
-      label, or none the time, that the user's own format describes.
+    LogjaxError: if there is no line, if none fits, and if more do not fit than `max_rejected`
+      allows. All lines are read first, so the share is exact. The error carries the first 100,000
+      lines that do not fit, for `write_rejected_lines`. Also if no line has the normal label, or
+      none the time, of the user's own format.
   """
-  parsed = _parse(_first_lines(blocks, limit) if limit else blocks, log_format, labels)
-  if gather is not None:
-    parsed = join_shares(parsed, gather)
-  lines, notes = sum(parsed.lines), parsed.notes
-  if lines == notes.get('empty', 0):
-    empty = f'{lines} empty lines and nothing else' if lines else 'nothing at all'
-    names = ', '.join(map(file_name, parsed.files)) or 'no file'
+  if limit:
+    blocks = _first_lines(blocks, limit)
+  logs, untimed = _parse(blocks, log_format, labels)
+  if logs.lines == logs.notes['empty']:
+    empty = f'{logs.lines} empty lines and nothing else' if logs.lines else 'nothing at all'
+    names = ', '.join(logs.files) or 'no file'
     raise LogjaxError(f'{names}: holds {empty}: check --config.data.path')
-  logs = Logs(
-    frame=parsed.frame,
-    files=tuple(map(file_name, parsed.files)),
-    lines=lines,
-    unfit=parsed.unfit,
-    rejected=parsed.rejected.head(REJECTED_LINES),
-    notes=notes,
-    labelled=labels.kind != 'column' or 'label' in log_format.groups,
-  )
-  share = logs.unfit / (lines - notes['empty'])
+  share = logs.unfit / (logs.lines - logs.notes['empty'])
   if share > max_rejected or not logs.frame.height:
     complaint = _complaint(logs, log_format, share, max_rejected)
     raise LogjaxError(complaint, rejected=_with_file_names(logs))
-  if log_format.name not in FORMATS:
-    _check_own(logs, log_format, labels, parsed.untimed)
+  if log_format.name not in CATALOG:
+    _check_own(logs, log_format, labels, untimed)
   return logs
 
 
 def _check_own(
   logs: Logs, log_format: LogFormat, labels: LineLabels, untimed: pl.DataFrame
 ) -> None:
-  """Checks that some line has the normal label, and some a time, that a user describes."""
+  """Raises LogjaxError if no line has the normal label, or none a time, of a user's format."""
   label, shown = logs.frame['label'], pl.col('text').str.head(_FIELD_SHOWN_LIMIT)
-  by_column = labels.kind == 'column' and 'label' in log_format.groups
+  by_column = labels.kind == 'column' and 'label' in named_groups(log_format.whole_line)
   if by_column and not label.null_count():
     counts = label.alias('text').value_counts().sort(['count', 'text'], descending=[True, False])
     top = counts.head(_LABELS_SHOWN).select(shown, 'count')
@@ -131,29 +133,38 @@ def _check_own(
     )
 
 
-def _parse(blocks: Iterable[Block], log_format: LogFormat, labels: LineLabels) -> Parsed:
-  """Parses blocks one by one."""
-  fit, unfit, unread, _ = _parse_block(Block('', 1, []), 0, log_format, labels)
-  kept, rejected, untimed = [fit], [unfit], [unread]  # there may be no block at all
-  notes, lines = Counter[str](), Counter[str]()
+def _parse(
+  blocks: Iterable[Block], log_format: LogFormat, labels: LineLabels
+) -> tuple[Logs, pl.DataFrame]:
+  """Parses blocks one by one; returns the logs, perhaps without a line, and `_Parsed.untimed`."""
+  # There may be no block at all: an empty one gives the tables their columns.
+  parts = [_parse_block(Block('', 1, []), 0, log_format, labels)]
+  notes = Counter(dict.fromkeys(parts[0].notes, 0))
   files: dict[str, int] = {}
-  unfit_lines = 0
+  lines = unfit = 0
   for block in blocks:
-    file = files.setdefault(block.file, len(files))
-    fit, unfit, unread, counts = _parse_block(block, file, log_format, labels)
-    kept.append(fit)
-    untimed.append(unread)
-    # With the wrong format none of the lines fits, and there may be more than the memory can hold.
-    rejected.append(unfit.head(max(0, REJECTED_LINES - unfit_lines)))
-    unfit_lines += unfit.height
-    notes.update(counts)
-    lines[block.file] += len(block.lines)
-  tables = pl.concat(kept), pl.concat(rejected), pl.concat(untimed)
-  return Parsed(*tables, list(files), [lines[file] for file in files], unfit_lines, dict(notes))
+    file = files.setdefault(block.file, len(files))  # a new file gets the next index
+    part = _parse_block(block, file, log_format, labels)
+    notes.update(part.notes)
+    lines += len(block.lines)
+    # With a wrong format no line fits, and memory may be too small to keep them all.
+    room = max(0, REJECTED_LINES - unfit)
+    unfit += part.rejected.height
+    parts.append(part._replace(rejected=part.rejected.head(room)))
+  logs = Logs(
+    frame=pl.concat([part.frame for part in parts]),
+    files=tuple(map(file_name, files)),
+    lines=lines,
+    unfit=unfit,
+    rejected=pl.concat([part.rejected for part in parts]),
+    notes=dict(notes),
+    labelled=labels.kind != 'column' or 'label' in named_groups(log_format.whole_line),
+  )
+  return logs, pl.concat([part.untimed for part in parts])
 
 
 def _first_lines(blocks: Iterable[Block], limit: int) -> Iterator[Block]:
-  """Yields blocks until they hold `limit` lines, the last one cut."""
+  """Yields blocks until they have `limit` lines; cuts the last one."""
   for block in blocks:
     yield block._replace(lines=block.lines[:limit])
     limit -= len(block.lines)
@@ -161,52 +172,51 @@ def _first_lines(blocks: Iterable[Block], limit: int) -> Iterator[Block]:
       return
 
 
-def _parse_block(
-  block: Block, file: int, log_format: LogFormat, labels: LineLabels
-) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, dict[str, int]]:
-  """One block's rows that fit, those that do not, and the counts for `Logs.notes`.
-
-  Before the counts the first row whose time cannot be read, if there is one, that time as its text.
-  """
+def _parse_block(block: Block, file: int, log_format: LogFormat, labels: LineLabels) -> _Parsed:
+  """Parses one block; `file` is the index of its file."""
   raw = pl.DataFrame({'text': block.lines}, schema={'text': pl.String})
   text = pl.col('text')
-  counts = raw.select(
+  notes = raw.select(
     crlf=text.str.ends_with('\r').sum(),
     nul=text.str.contains('\0', literal=True).sum(),
     undecodable=text.str.contains('\ufffd', literal=True).sum(),
     empty=(text.str.strip_chars() == '').sum(),
     empty_files=(pl.len() == 0).cast(pl.UInt32),
   ).row(0, named=True)
+  groups = named_groups(log_format.whole_line)
   rows = raw.select(
     text.str.strip_chars_end('\r').str.replace_all('\0', '\ufffd', literal=True),
     file=pl.lit(file, pl.Int32),
     line=block.first_line + pl.int_range(pl.len(), dtype=pl.Int64),
-  ).with_columns(text.str.extract_groups(log_format.whole_line).struct.field(*log_format.groups))
+  ).with_columns(text.str.extract_groups(log_format.whole_line).struct.field(*groups))
+  # The message is null if the line does not match, or matches without an optional message.
   full = text.str.strip_chars() != ''
   fit = rows.filter(full & pl.col('message').is_not_null())
   unfit = rows.filter(full & pl.col('message').is_null())
-  kept = _columns(fit, block.file, log_format, labels)
-  limits = {name: limit for name, limit in _LIMITS.items() if name in fit.columns}
+  frame = _columns(fit, block.file, log_format, labels)
+  # What is cut in `_columns` is counted here.
+  limits = {name: limit for name, limit in _LIMITS.items() if name in groups}
   too_long = [pl.col(name).str.len_chars() > limit for name, limit in limits.items()]
-  counts['cut'] = fit.select(pl.any_horizontal(too_long).sum()).item()
-  counts['untimed'] = kept['time'].null_count() if log_format.time_format else 0
-  untimed = fit.clear()
+  notes['cut'] = fit.select(pl.any_horizontal(too_long).sum()).item()
+  notes['untimed'] = frame['time'].null_count() if log_format.time_format else 0
+  untimed = fit.clear()  # the same columns without a row
   if log_format.time_format:
-    untimed = fit.filter(kept['time'].is_null()).head(1)
+    untimed = fit.filter(frame['time'].is_null()).head(1)
     untimed = untimed.with_columns(text=pl.col('time').fill_null(''))
   short = ('file', 'line', _begin(text, _REJECTED_LIMIT))
-  return kept, unfit.select(short), untimed.select(short), counts
+  return _Parsed(frame, unfit.select(short), untimed.select(short), notes)
 
 
 def _columns(
   fit: pl.DataFrame, file: str, log_format: LogFormat, labels: LineLabels
 ) -> pl.DataFrame:
-  """The columns of `Logs.frame` from the groups of the lines that fit."""
+  """Makes the columns of `Logs.frame` from the groups of fitting lines."""
   columns = [_begin(pl.col('message'), MESSAGE_LIMIT)]
   if 'node' in fit.columns:
     columns.append(_begin(pl.col('node'), _NAME_LIMIT))
   if 'label' in fit.columns:
     label = pl.col('label')
+    # The normal label becomes null.
     columns.append(pl.when(label != log_format.normal_label).then(_begin(label, _NAME_LIMIT)))
   if 'time' in fit.columns:
     columns.append(microseconds(log_format.time_format))
@@ -219,20 +229,23 @@ def _columns(
 
 
 def _begin(text: pl.Expr, limit: int) -> pl.Expr:
-  """The first characters of texts, copied: a part of a text in Polars keeps all of it in memory."""
+  """Returns copies of the first characters of texts.
+
+  Without the copy (`+ ''`) Polars would keep the whole text in memory for a part of it.
+  """
   return text.str.head(limit) + ''
 
 
 def _complaint(logs: Logs, log_format: LogFormat, share: float, max_rejected: float) -> str:
-  """What a user is told whose lines do not fit: the counts, what to do, and three of the lines."""
+  """Explains lines that do not fit: their number, the remedy, and the first three."""
   first = logs.rejected.head(3)
   text = pl.col('text')
   fitting = [
     name
-    for name, other in FORMATS.items()
-    if first.select(text.str.contains(other.whole_line).all()).item()
+    for name, entry in CATALOG.items()
+    if first.select(text.str.contains(entry.format.whole_line).all()).item()
   ]
-  known = f'{fitting[0]} fits them' if fitting else ', '.join((*FORMATS, 'own'))
+  known = f'{fitting[0]} fits them' if fitting else ', '.join((*CATALOG, 'own'))
   advice = (
     f'choose the format with --config.data.corpus ({known}), or describe the lines with '
     '--config.data.corpus=own, --config.data.pattern and, where they have a time, '
@@ -248,8 +261,8 @@ def _complaint(logs: Logs, log_format: LogFormat, share: float, max_rejected: fl
   else:
     summary = f'no line of {logs.unfit:,} fits the format {log_format.name}: {advice}'
   lines = [summary, f'  expected: {log_format.example or log_format.pattern}']
-  shown = first.select('file', 'line', _visible(text).str.head(_SHOWN_LIMIT))
-  lines += [f'  {logs.files[file]}:{line}: {text}' for file, line, text in shown.iter_rows()]
+  for file, line, rejected in first.iter_rows():
+    lines.append(f'  {logs.files[file]}:{line}: {visible(rejected)[:_SHOWN_LIMIT]}')
   return '\n'.join(lines)
 
 
@@ -261,23 +274,17 @@ def write_rejected(logs: Logs, path: Path) -> None:
 def write_rejected_lines(rejected: pl.DataFrame, path: Path) -> None:
   """Writes lines that do not fit as file, line number and text, separated by tabs.
 
-  Control characters are written as escapes, so that a line stays a line.
+  Control characters are written as escapes, so a line stays a line.
 
   Args:
-    rejected: file (its name), line and text, as a `LogjaxError` of `parse_blocks` carries them.
+    rejected: file (its name), line and text, as carried by a `LogjaxError` of `parse_blocks`.
     path: of the file to write.
   """
-  rejected.select(_visible(pl.col('file')), 'line', _visible(pl.col('text'))).write_csv(
-    path, separator='\t', quote_style='never'
-  )
+  texts = pl.Series('text', map(visible, rejected['text']), pl.String)
+  rejected.select('file', 'line', texts).write_csv(path, separator='\t', quote_style='never')
 
 
 def _with_file_names(logs: Logs) -> pl.DataFrame:
-  """The rejected lines with names of files in place of their indices."""
+  """Returns the rejected lines with names of files in place of their indices."""
   names = pl.lit(pl.Series('file', logs.files, dtype=pl.String))
   return logs.rejected.with_columns(file=names.gather(pl.col('file')))
-
-
-def _visible(text: pl.Expr) -> pl.Expr:
-  """Text with control characters as escapes: a terminal must not obey what a log holds."""
-  return text.str.replace_many(CONTROLS)

@@ -1,14 +1,12 @@
-"""From the bytes of log files to blocks of decoded lines.
+"""Reads log files as blocks of decoded lines.
 
-Bytes are split and decoded a chunk at a time, so that memory does not grow with the file. Nothing
-is judged here: which lines fit a format, and what is odd about them, is for `parsing.py` to say.
+Files are read and decoded a chunk at a time, so the memory does not grow with their size. Lines are
+not judged here: `parsing.py` decides if they fit a format.
 """
 
 import codecs
-import errno
 import gzip
 import os
-import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,130 +14,94 @@ from typing import BinaryIO, NamedTuple
 
 from logjax.errors import LogjaxError
 
-# What a terminal would obey, as escapes.
-CONTROLS = {chr(code): f'\\x{code:02x}' for code in (*range(32), *range(127, 160))}
-CONTROLS |= {'\t': '\\t', '\r': '\\r', '\n': '\\n'}
-
-# Bytes read (unpacked) at a time, and what is kept of a line that is still open at a chunk's end.
-CHUNK_BYTES = 16 * 2**20
-_PIECE_BYTES = 256 * 2**10
+CHUNK_BYTES = 16 * 2**20  # unpacked bytes that are decoded at a time
+_PIECE_BYTES = 256 * 2**10  # unpacked bytes that one read asks for
 
 _GZIP_MAGIC = b'\x1f\x8b'
 _GZIP_DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)
 
-# What is given in place of a log file most often. Read as text, each would be one long complaint
-# about lines that do not fit.
-_NOT_LINES = {
-  'a zip archive': re.compile(rb'PK\x03\x04'),
-  'packed with bzip2': re.compile(rb'BZh[1-9]1AY&SY'),
-  'packed with xz': re.compile(rb'\xfd7zXZ\x00'),
-  'packed with zstd': re.compile(rb'\x28\xb5\x2f\xfd'),
-  'a tar archive': re.compile(rb'.{257}ustar', re.DOTALL),
-  'UTF-16 text': re.compile(rb'\xff\xfe|\xfe\xff'),
-  'packed with gzip twice': re.compile(_GZIP_MAGIC),  # once is unpacked by now
-}
+# Files that are often given in place of a log: kind, offset and bytes at that offset. As text each
+# would be one long complaint about lines that do not fit.
+_OTHER_FILES = (
+  ('a zip archive', 0, b'PK\x03\x04'),
+  ('packed with bzip2', 4, b'1AY&SY'),
+  ('packed with xz', 0, b'\xfd7zXZ\x00'),
+  ('packed with zstd', 0, b'\x28\xb5\x2f\xfd'),
+  ('a tar archive', 257, b'ustar'),
+  ('UTF-16 text', 0, codecs.BOM_UTF16_LE),
+  ('UTF-16 text', 0, codecs.BOM_UTF16_BE),
+)
 
-# To open or to read one of these may take for ever, and a run that goes on reads its log again.
-_NO_FILES = {
-  'a named pipe': Path.is_fifo,
-  'a socket': Path.is_socket,
-  'a device': lambda path: path.is_char_device() or path.is_block_device(),
-}
+_ESCAPES = {code: f'\\x{code:02x}' for code in (*range(32), *range(127, 160))}
+_ESCAPES |= {ord('\t'): '\\t', ord('\r'): '\\r', ord('\n'): '\\n'}
 
 
-class Block(NamedTuple):
-  """Some thousand consecutive lines of one file.
-
-  Lines are decoded from UTF-8 with U+FFFD for every undecodable byte and have lost their newline. A
-  carriage return before the newline is kept, for `parse_blocks` to strip and count. A file without
-  a single byte gives one block without lines.
-  """
-
-  file: str
-  first_line: int  # 1-based
-  lines: list[str]
-
-
-class Share(NamedTuple):
-  """Which part of every file is read, of how many equal ones.
-
-  A line belongs to the part in which it begins. A gzip file, which cannot be entered in its middle,
-  belongs to the first part.
-
-  Attributes:
-    part: from 0.
-    parts: how many.
-    sizes: of the files in bytes, by which they are divided; needed for several parts. A log may
-      grow, and whoever reads the parts must divide the same.
-  """
-
-  part: int
-  parts: int
-  sizes: tuple[int, ...] = ()
-
-  def of(self, number: int) -> tuple[int, int | None]:
-    """Where the part of a file begins and ends, in bytes; None for its end, wherever that is."""
-    if self.parts == 1:
-      return 0, None
-    size = self.sizes[number]
-    return -(-size * self.part // self.parts), -(-size * (self.part + 1) // self.parts)
-
-
-WHOLE = Share(0, 1)
-
-
-def read_blocks(
-  paths: Sequence[Path], lines_per_block: int = 65_536, share: Share = WHOLE
-) -> Iterator[Block]:
-  """Reads log files one after the other, lazily and in bounded memory.
-
-  Args:
-    paths: plain or gzip files, told apart by their first bytes and not by their names.
-    lines_per_block: the most lines a block may have. Blocks that end a chunk have fewer.
-    share: which part of every file to read; lines are counted from its beginning then.
-
-  Yields:
-    Blocks in the order of the files and of their lines, at least one of every file. All lines
-    before a damage are yielded before the damage is raised. Of a line longer than 16 MiB the middle
-    may be missing.
-
-  Raises:
-    LogjaxError: for a path that cannot be read, a truncated or corrupt gzip file (with the last
-      line that could be unpacked), and for files that hold no lines of text at all.
-  """
-  for number, path in enumerate(paths):
-    yield from _read_file(Path(path), lines_per_block, share.of(number))
+def visible(text: str) -> str:
+  """Replaces control characters by escapes such as `\\x1b`, so no terminal obeys a log."""
+  return text.translate(_ESCAPES)
 
 
 def file_name(path: Path | str) -> str:
-  """The name of a file as text of one line, which may hold any bytes but one.
+  """Returns the name of a file as one printable line; bytes outside of UTF-8 become U+FFFD."""
+  return visible(os.fsencode(path).decode('utf-8', errors='replace'))
 
-  Bytes that are not UTF-8 become U+FFFD and control characters escapes, as a name comes from
-  whoever may write into a folder.
+
+class Block(NamedTuple):
+  """Consecutive lines of one file, some thousand of them.
+
+  Attributes:
+    file: path of the file.
+    first_line: number of the first line, from 1.
+    lines: decoded from UTF-8, with U+FFFD for undecodable bytes, without the newline. A carriage
+      return before the newline is kept: `parse_blocks` strips and counts it. An empty file gives
+      one block without lines.
   """
-  return os.fsencode(path).decode('utf-8', errors='replace').translate(str.maketrans(CONTROLS))
+
+  file: str
+  first_line: int
+  lines: list[str]
 
 
-def _read_file(path: Path, lines_per_block: int, part: tuple[int, int | None]) -> Iterator[Block]:
-  """Yields the blocks of one file, and turns what can go wrong on the way into a LogjaxError."""
+def read_blocks(paths: Sequence[Path], lines_per_block: int = 65_536) -> Iterator[Block]:
+  """Reads log files one after the other, lazily and in bounded memory.
+
+  Args:
+    paths: plain or gzip files, recognised by their first bytes and not by their names.
+    lines_per_block: maximum number of lines in a block. Blocks at the end of a chunk have fewer.
+
+  Yields:
+    Blocks in the order of the files and of their lines, at least one for every file. If a file is
+    damaged, all lines before the damage come before the error. A line longer than 16 MiB may lose
+    its middle.
+
+  Raises:
+    LogjaxError: for a path that cannot be read, for a damaged gzip file (with the number of the
+      last line that could be unpacked), and for a file of another kind.
+  """
+  for path in paths:
+    yield from _read_file(Path(path), lines_per_block)
+
+
+def _read_file(path: Path, lines_per_block: int) -> Iterator[Block]:
+  """Yields the blocks of one file; turns errors of the system into LogjaxErrors."""
   first_line, name = 1, file_name(path)
   try:
-    for kind, is_kind in _NO_FILES.items():
-      if is_kind(path):
-        raise LogjaxError(
-          f'{name}: is {kind}, and only files are read: write its lines to one and name that'
-        )
-    for text in _whole_lines(_chunks(path, part)):
-      # Not splitlines(): it also splits at form feeds, U+2028 and others that a line may hold.
-      lines = text.decode('utf-8', errors='replace').split('\n')
-      for start in range(0, len(lines), lines_per_block):
-        block = Block(str(path), first_line, lines[start : start + lines_per_block])
-        yield block
-        first_line += len(block.lines)
-  except _GZIP_DAMAGE as error:  # before OSError, of which BadGzipFile is one
+    # Opening a named pipe would wait for its writer, perhaps for ever.
+    if path.exists() and not (path.is_file() or path.is_dir()):
+      raise LogjaxError(f'{name}: is a pipe or a device: write its lines to a file and name that')
+    with path.open('rb') as file:
+      for text in _whole_lines(_chunks(file, name)):
+        # Not splitlines(): it also splits at form feeds, U+2028 and others inside of a line.
+        lines = text.decode('utf-8', errors='replace').split('\n')
+        for start in range(0, len(lines), lines_per_block):
+          block = Block(str(path), first_line, lines[start : start + lines_per_block])
+          yield block
+          first_line += len(block.lines)
+  except _GZIP_DAMAGE as error:  # before OSError, the base class of BadGzipFile
+    reason = ' '.join(str(error).split())
     raise LogjaxError(
       f'{name}: the gzip file is cut short or damaged after line {first_line - 1} '
-      f'({_in_one_line(error)}): get the file again, or unpack what is left of it with gzip -dc'
+      f'({reason}): get the file again, or unpack what is left of it with gzip -dc'
     ) from error
   except IsADirectoryError as error:
     raise LogjaxError(
@@ -156,68 +118,42 @@ def _read_file(path: Path, lines_per_block: int, part: tuple[int, int | None]) -
 
 
 def _whole_lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
-  """Cuts chunks anew so that each ends with a line, whose newline is removed."""
-  rest = b''
+  """Regroups chunks to end at the end of a line, without its newline."""
+  rest = b''  # the begin of a line that the chunks so far have not ended
   for chunk in chunks:
     complete, newline, tail = chunk.rpartition(b'\n')
     if newline:
       yield rest + complete
       rest = tail
     else:
+      # A chunk without a newline: of an endless line only the begin and the last chunk are kept.
       rest = (rest + tail)[:CHUNK_BYTES]
   if rest:
     yield rest
 
 
-def _chunks(path: Path, part: tuple[int, int | None]) -> Iterator[bytes]:
-  """Yields the unpacked bytes of a file's part, CHUNK_BYTES or a little more at a time."""
-  with path.open('rb') as raw:
-    packed = raw.peek(len(_GZIP_MAGIC)).startswith(_GZIP_MAGIC)
-    if part[0] > 0:
-      # What the file is was seen, and said if need be, by whoever reads the first part.
-      yield from () if packed else _fill_chunks(_Part(raw, *part))
-      return
-    # GzipFile and not zlib itself, because a gzip file may have several members.
-    stream = gzip.GzipFile(fileobj=raw) if packed else _Part(raw, *part)
-    chunks = _fill_chunks(stream)
-    first = next(chunks, b'')
-    for kind, magic in _NOT_LINES.items():
-      if magic.match(first):
-        raise LogjaxError(
-          f'{file_name(path)}: is {kind}, and only plain UTF-8 text and gzip files are read: '
-          'convert or unpack it first'
-        )
-    yield first.removeprefix(codecs.BOM_UTF8)
-    yield from chunks
+def _chunks(file: BinaryIO, name: str) -> Iterator[bytes]:
+  """Yields the unpacked bytes of a file, CHUNK_BYTES or a little more at a time.
+
+  Raises:
+    LogjaxError: if the file is neither text nor packed text.
+  """
+  packed = file.peek(len(_GZIP_MAGIC)).startswith(_GZIP_MAGIC)
+  # GzipFile and not zlib, because a gzip file may have several members.
+  chunks = _fill_chunks(gzip.GzipFile(fileobj=file) if packed else file)
+  first = next(chunks)
+  for kind, offset, magic in _OTHER_FILES:
+    if first.startswith(magic, offset):
+      raise LogjaxError(
+        f'{name}: is {kind}, and only plain UTF-8 text and gzip files are read: '
+        'convert or unpack it first'
+      )
+  yield first.removeprefix(codecs.BOM_UTF8)
+  yield from chunks
 
 
-class _Part:
-  """The bytes of all lines that begin in a part of a file."""
-
-  def __init__(self, raw: BinaryIO, begin: int, end: int | None):
-    self._raw, self._end = raw, end
-    self._inside = False  # whether what was read last ended within a line
-    if begin:
-      raw.seek(begin - 1)
-      while (piece := raw.readline(_PIECE_BYTES)) and not piece.endswith(b'\n'):
-        pass
-
-  def read1(self, size: int) -> bytes:
-    """Returns some of the bytes; none at the end."""
-    if self._end is None:
-      return self._raw.read1(size)
-    left = self._end - self._raw.tell()
-    if left <= 0 and not self._inside:
-      return b''
-    piece = self._raw.read1(min(size, left)) if left > 0 else self._raw.readline(size)
-    if left > 0 and not piece:
-      raise OSError(errno.EIO, 'it ends sooner than process 0 said')
-    self._inside = not piece.endswith(b'\n')
-    return piece
-
-
-def _fill_chunks(stream: BinaryIO | _Part) -> Iterator[bytes]:
-  """Collects pieces into chunks. What was unpacked before a damage comes before its exception."""
+def _fill_chunks(stream: BinaryIO) -> Iterator[bytes]:
+  """Collects reads into chunks, at least one; yields the bytes before a damage before raising."""
   pieces: list[bytes] = []
   size = 0
   damage = None
@@ -233,7 +169,3 @@ def _fill_chunks(stream: BinaryIO | _Part) -> Iterator[bytes]:
   yield b''.join(pieces)
   if damage is not None:
     raise damage
-
-
-def _in_one_line(error: Exception) -> str:
-  return ' '.join(str(error).split())

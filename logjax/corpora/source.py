@@ -1,49 +1,47 @@
-"""Where the lines of a run come from.
+"""Finds the log of a run.
 
-An explicit path, then a file in `manual_dir`, then a verified download, then the simulated corpus
-of the same format: the first that the config names is used, and one that is named but not there
-is an error, never a reason to use the next.
+The config may name a path, a folder in `manual_dir` or a download; the first of them is used. A
+named source that is absent is an error. Without any, the log is simulated.
 """
 
 import dataclasses
 import glob
 import hashlib
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from logjax.corpora.archives import ARCHIVES, download_logs, find_logs
-from logjax.corpora.builders import prepared_blocks
-from logjax.corpora.download import Progress, new_folder
-from logjax.corpora.formats import FORMATS, LogFormat, own_format
-from logjax.corpora.labels import OPENSTACK_ABNORMAL_INSTANCES, LineLabels, read_abnormal_blocks
+from logjax.corpora.builder import prepared_blocks
+from logjax.corpora.catalog import CATALOG, LogFormat
+from logjax.corpora.download import Progress, download_logs, find_logs, new_folder
+from logjax.corpora.fields import own_format
+from logjax.corpora.labels import (
+  ABNORMAL_FILES,
+  BLOCK_LABEL_FILES,
+  LineLabels,
+  read_abnormal_blocks,
+)
 from logjax.corpora.parsing import Logs, parse_blocks
-from logjax.corpora.reading import WHOLE, Block, Share, file_name, read_blocks
-from logjax.corpora.simulated.simulate import ABNORMAL_SHARE, VERSION, simulate
+from logjax.corpora.reading import Block, file_name, read_blocks
+from logjax.corpora.simulated.simulate import VERSION, simulate
 from logjax.errors import LogjaxError
-from logjax.training.hosts import HOSTS
 
-CORPORA = (*FORMATS, 'own')
+CORPORA = (*CATALOG, 'own')
 
-_DIGEST_ROWS = 100_000  # lines that are hashed at once: bounds the memory
-_LABELS = {'openstack': 'instance', 'hdfs': 'blocks'}  # where 'auto' is not 'column'
-_LABEL_NAMES = {'instance': OPENSTACK_ABNORMAL_INSTANCES, 'file': frozenset({'abnormal'})}
-# Where the label file of HDFS is, seen from its log: unpacked here, or as in the archive.
-_LABEL_FILES = ('anomaly_label.csv', 'preprocessed/anomaly_label.csv')
+_DIGEST_ROWS = 100_000  # lines hashed at a time, to bound the memory
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Corpus:
-  """The lines of a run and where they are from.
+  """The lines of a run and their origin.
 
   Attributes:
     name: of the corpus, one of `CORPORA`.
     origin: 'file', 'manual', 'download' or 'simulated'.
-    paths: the log files as `file_name` shows them, in the order in which they were read.
-    logs: what is in them.
+    paths: the log files in reading order, as returned by `file_name`.
+    logs: the parsed lines.
   """
 
   name: str
@@ -53,111 +51,82 @@ class Corpus:
 
 
 def open_corpus(
-  data: ConfigDict,
-  seed: int,
-  cache_dir: Path,
-  *,
-  address: str = '',
-  progress: Progress | None = None,
+  data: ConfigDict, seed: int, cache_dir: Path, *, progress: Progress | None = None
 ) -> Corpus:
-  """Finds, downloads or simulates the lines that a config asks for, and parses them.
+  """Finds, downloads or simulates the log of a config, and parses it.
 
   Args:
     data: the part `data` of the config.
     seed: of the simulation.
-    cache_dir: for simulated files, and for downloads and TFDS where `data.data_dir` is ''.
-    address: where archives are downloaded from instead of where they were published.
-    progress: told how much of a download has come.
+    cache_dir: for simulated files, and for downloads and TFDS if `data.data_dir` is ''.
+    progress: called with the progress of a download.
 
   Returns:
     The corpus.
 
   Raises:
-    LogjaxError: when what the config names is not there, and as `parse_blocks` does.
+    LogjaxError: if the named source is absent, and as `parse_blocks` does.
   """
   log_format = _log_format(data)
   cache_dir = _expanded(cache_dir, 'the cache folder')
-  origin, paths, blocks = _locate(data, seed, cache_dir, address, progress)
+  origin, paths, blocks = _locate(data, seed, cache_dir, progress)
   logs = parse_blocks(
     blocks,
     log_format,
     labels=_line_labels(data, paths[0].parent),
     max_rejected=data.max_rejected,
     limit=data.limit_lines,
-    gather=HOSTS.gather if _is_shared(data) else None,
   )
   return Corpus(data.corpus, origin, tuple(map(file_name, paths)), logs)
 
 
 def _log_format(data: ConfigDict) -> LogFormat:
+  """Returns the format named or described by the config."""
   if data.corpus == 'own':
     return own_format(data.pattern, data.time_format, data.normal_label)
-  if data.corpus not in FORMATS:
+  if data.corpus not in CATALOG:
     raise LogjaxError(f'data.corpus {data.corpus!r} is unknown: use one of {", ".join(CORPORA)}')
   if data.pattern:
     raise LogjaxError(
       f'data.pattern is given, but data.corpus {data.corpus!r} has a format of its own: '
       'add --config.data.corpus=own, or leave the pattern out'
     )
-  return FORMATS[data.corpus]
+  return CATALOG[data.corpus].format
 
 
 def _locate(
-  data: ConfigDict, seed: int, cache_dir: Path, address: str, progress: Progress | None
+  data: ConfigDict, seed: int, cache_dir: Path, progress: Progress | None
 ) -> tuple[str, tuple[Path, ...], Iterable[Block]]:
   """Returns the origin, the log files and their blocks."""
   if data.path:
     paths = find_paths(data.path)
-    return 'file', paths, read_blocks(paths, share=_share(data, paths))
-  if data.corpus not in ARCHIVES:
+    return 'file', paths, read_blocks(paths)
+  if data.corpus not in CATALOG:
     raise LogjaxError(
       f'data.corpus {data.corpus!r} needs log files: name them in --config.data.path'
     )
-  archive = ARCHIVES[data.corpus]
+  archive = CATALOG[data.corpus].archive
   data_dir = _expanded(data.data_dir, 'data.data_dir') if data.data_dir else cache_dir / 'tfds'
   if data.manual_dir:
     folder = _expanded(data.manual_dir, 'data.manual_dir')
     paths = find_logs(archive, folder, data_dir / 'unpacked')
     return 'manual', paths, prepared_blocks(data.corpus, paths, data_dir)
   if data.download:
-    paths = download_logs(archive, data_dir / 'downloads', base=address, progress=progress)
+    paths = download_logs(archive, data_dir / 'downloads', progress=progress)
     return 'download', paths, prepared_blocks(data.corpus, paths, data_dir)
   paths = _simulated(data.corpus, data.simulated_lines, seed, cache_dir / 'simulated')
-  return 'simulated', paths, read_blocks(paths, share=_share(data, paths))
-
-
-def _is_shared(data: ConfigDict) -> bool:
-  """Whether each of several processes reads a part of the lines.
-
-  Not of a prepared corpus, which was read as a whole before, nor of the first lines of a log.
-  """
-  prepared = not data.path and (data.manual_dir or data.download)
-  return HOSTS.several and not prepared and not data.limit_lines
-
-
-def _share(data: ConfigDict, paths: Sequence[Path]) -> Share:
-  """The share of this process, by the sizes that the files have for the first one."""
-  if not _is_shared(data):
-    return WHOLE
-  mine = json.dumps([path.stat().st_size for path in paths])
-  sizes = json.loads(HOSTS.from_first(mine.encode()))
-  if len(sizes) != len(paths):
-    raise LogjaxError(
-      f'process 0 has {len(sizes)} log files and process {HOSTS.place.process} has {len(paths)}: '
-      'give all of them the same log'
-    )
-  return Share(HOSTS.place.process, HOSTS.place.processes, tuple(sizes))
+  return 'simulated', paths, read_blocks(paths)
 
 
 def find_paths(text: str) -> tuple[Path, ...]:
   """Returns the files named by paths and globs with commas between them, each file once.
 
-  The order is that of the text; the files of one glob are sorted by name. A `~` in front is the
-  home folder.
+  The files are in the order of the text; those of one glob are sorted by name. A `~` in front
+  stands for the home folder.
 
   Raises:
-    LogjaxError: for a path or glob that matches nothing or cannot be looked up, or that starts
-      with an unknown home.
+    LogjaxError: for a path or glob that matches nothing or cannot be looked up, and for an unknown
+      home.
   """
   found: list[Path] = []
   for entry in filter(None, (part.strip() for part in text.split(','))):
@@ -168,7 +137,7 @@ def find_paths(text: str) -> tuple[Path, ...]:
         continue
       matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
       files = [match for match in matches if match.is_file()]
-    except (OSError, ValueError) as error:  # too long a name, a folder that is locked, a NUL
+    except (OSError, ValueError) as error:  # a name too long, a locked folder, a NUL
       reason = getattr(error, 'strerror', None) or error
       raise LogjaxError(
         f'data.path {entry!r} cannot be looked up ({reason}): check the path and its permissions'
@@ -184,18 +153,18 @@ def find_paths(text: str) -> tuple[Path, ...]:
 
 
 def _expanded(path: str | Path, name: str) -> Path:
-  """A path with the home folder in place of a `~` in front; `name` is what the user calls it."""
+  """Replaces a `~` in front of a path by the home folder; errors call the path `name`."""
   try:
     return Path(path).expanduser()
   except RuntimeError as error:
     raise LogjaxError(
-      f'{name} {str(path)!r} starts with a home folder that is not known here: write it out'
+      f'{name} {str(path)!r} starts with an unknown home folder: write the path out'
     ) from error
 
 
 def _simulated(corpus: str, lines: int, seed: int, folder: Path) -> tuple[Path, ...]:
-  """Returns the files of a simulated corpus, written only where they are not there already."""
-  if corpus not in ABNORMAL_SHARE:
+  """Returns the files of a simulated corpus; writes them only if they are absent."""
+  if CATALOG[corpus].grammar is None:
     raise LogjaxError(
       f'there is no simulated {corpus} corpus: name its files in --config.data.path or their '
       'folder in --config.data.manual_dir, or add --config.data.download'
@@ -208,34 +177,42 @@ def _simulated(corpus: str, lines: int, seed: int, folder: Path) -> tuple[Path, 
     paths = list(folder.iterdir())
   except OSError as error:
     raise LogjaxError(
-      f'{folder}: cannot keep the simulated corpus there ({error.strerror or error}): set '
+      f'{folder}: cannot write the simulated corpus there ({error.strerror or error}): set '
       'XDG_CACHE_HOME to a folder that can be written, or name a log in --config.data.path'
     ) from error
   return tuple(sorted(paths, key=lambda path: ('abnormal' in path.name, path.name)))
 
 
 def _line_labels(data: ConfigDict, folder: Path) -> LineLabels:
-  """Returns what makes a line abnormal; `folder` is that of the log files."""
-  kind = _LABELS.get(data.corpus, 'column') if data.labels == 'auto' else data.labels
+  """Returns the rule for abnormal lines; `folder` has the log files."""
+  kind = data.labels
+  if kind == 'auto':
+    kind = CATALOG[data.corpus].labels if data.corpus in CATALOG else 'column'
   if kind == 'blocks':
     return LineLabels(kind, read_abnormal_blocks(_label_file(data, folder)))
-  return LineLabels(kind, _LABEL_NAMES.get(kind, frozenset()))
+  if kind == 'file':
+    return LineLabels(kind, ABNORMAL_FILES)
+  if kind == 'instance':
+    # Those of all corpora: the format may be the user's own.
+    return LineLabels(kind, frozenset().union(*(e.abnormal_instances for e in CATALOG.values())))
+  return LineLabels(kind)
 
 
 def _label_file(data: ConfigDict, folder: Path) -> Path:
+  """Returns the label file of HDFS, named in the config or beside the log."""
   if data.label_file:
     return _expanded(data.label_file, 'data.label_file')
-  for name in _LABEL_FILES:
+  for name in BLOCK_LABEL_FILES:
     if (folder / name).is_file():
       return folder / name
   raise LogjaxError(
-    f'labels by block need {_LABEL_FILES[0]}, which is not beside the log in {folder}: '
+    f'labels by block need {BLOCK_LABEL_FILES[0]}, and {folder}, the folder of the log, has none: '
     'name it in --config.data.label_file'
   )
 
 
 def log_digest(logs: Logs) -> str:
-  """A SHA-256 of the lines' messages and labels: equal for equal logs, wherever they lie."""
+  """Returns a SHA-256 of the lines' messages and labels, independent of files and places."""
   digest = hashlib.sha256(np.packbits(logs.frame['abnormal'].to_numpy()).tobytes())
   for part in logs.frame['message'].to_frame().iter_slices(_DIGEST_ROWS):
     digest.update('\n'.join(part['message']).encode(errors='replace'))

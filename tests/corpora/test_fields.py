@@ -1,4 +1,4 @@
-"""Own formats: their fields, and what a user is told about patterns that cannot be used."""
+"""Own formats: their fields, and the errors for patterns and time formats that cannot be used."""
 
 from datetime import UTC, datetime
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logjax.corpora.formats import own_format
+from logjax.corpora.fields import named_groups, own_format
 from logjax.corpora.labels import LineLabels
 from logjax.corpora.parsing import parse_blocks
 from logjax.corpora.reading import Block
@@ -70,7 +70,7 @@ def test_a_pattern_must_match_the_whole_line():
 
 
 @pytest.mark.parametrize(
-  ('pattern', 'told'),
+  ('pattern', 'expected'),
   [
     ('(?<message>.*', 'not a regular expression: unclosed group'),
     (r'\S+ (.*)', 'no group is named message'),
@@ -80,29 +80,29 @@ def test_a_pattern_must_match_the_whole_line():
     (r'(?<message>.*)\1', 'never backtracks, so look-around such as'),
     (r'(?<message>(\d{1000}){1000})', 'exceeds size limit'),
     ('(?<message>.)(?<message>.)', 'duplicate capture group name'),
-    ('(?<time>.)(?<message>.)', 'is empty though data.pattern has the group time'),
+    ('(?<time>.)(?<message>.)', 'is empty, but data.pattern has the group time'),
   ],
 )
-def test_a_pattern_that_cannot_be_used_is_explained_in_one_line(pattern, told):
+def test_a_pattern_that_cannot_be_used_is_explained_in_one_line(pattern, expected):
   message = error(own_format, pattern)
-  assert told in message and '\n' not in message
+  assert expected in message and '\n' not in message
   assert message.startswith(('data.pattern: ', 'data.time_format: '))
 
 
 @pytest.mark.parametrize(
-  ('time_format', 'told'),
+  ('time_format', 'expected'),
   [
     ('%Q', "'%Q' cannot be read"),
-    ('%H:%M', 'does not tell the day'),
-    ('%Y-%m', 'does not tell the day'),
-    ('', 'is empty though data.pattern has the group time'),
+    ('%H:%M', 'has no day'),
+    ('%Y-%m', 'has no day'),
+    ('', 'is empty, but data.pattern has the group time'),
     ('%I %p', 'cannot be read'),
     ('%H:%M:%S,%f', 'counts nanoseconds: write %.f'),
   ],
 )
-def test_a_time_format_that_cannot_be_used_is_explained_in_one_line(time_format, told):
+def test_a_time_format_that_cannot_be_used_is_explained_in_one_line(time_format, expected):
   message = error(own_format, '(?<time>.*) (?<message>.*)', time_format)
-  assert told in message and '\n' not in message
+  assert expected in message and '\n' not in message
 
 
 def test_a_time_format_without_a_time_group_is_explained():
@@ -141,7 +141,7 @@ def written(time_format):
   return moment.dt.strftime(time_format).item()
 
 
-def test_a_time_format_that_reads_no_time_is_told_with_the_first_one():
+def test_a_time_format_that_reads_no_time_is_named_with_the_first_time():
   own = own_format('(?<time>[^|]*)[|](?<message>.*)', '%d.%m.%Y')
   blocks = [Block('a.log', 1, ['', '?']), Block('b.log', 4, ['2004-02-03|words', '|words'])]
   message = error(parse_blocks, blocks, own, labels=LineLabels(), max_rejected=1.0)
@@ -152,7 +152,7 @@ def test_a_time_format_that_reads_no_time_is_told_with_the_first_one():
   )
 
 
-def test_a_time_group_that_takes_part_in_no_line_is_told_too():
+def test_a_time_group_that_takes_part_in_no_line_is_named_too():
   own = own_format('(?:(?<time>[0-9]+)[|])?(?<message>.*)', 'epoch')
   assert error(parse, ['words'], own).startswith("a.log:1: the time '' cannot be read as 'epoch'")
 
@@ -166,4 +166,4 @@ def test_only_logjax_errors_escape_from_arbitrary_patterns(pattern, time_format)
     except LogjaxError as raised:
       assert '\n' not in str(raised)
     else:
-      assert 'message' in own.groups
+      assert 'message' in named_groups(own.whole_line)

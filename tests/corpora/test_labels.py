@@ -1,12 +1,16 @@
-"""What makes a line abnormal."""
+"""Labels by column, by instance, by block and by file."""
+
+import os
 
 import pytest
 
-from logjax.corpora.formats import FORMATS
-from logjax.corpora.labels import OPENSTACK_ABNORMAL_INSTANCES, LineLabels, read_abnormal_blocks
+from logjax.corpora.catalog import CATALOG
+from logjax.corpora.labels import ABNORMAL_FILES, LineLabels, read_abnormal_blocks
 from logjax.corpora.parsing import parse_blocks
 from logjax.corpora.reading import Block
 from logjax.errors import LogjaxError
+
+INSTANCES = CATALOG['openstack'].abnormal_instances
 
 
 def parse(lines, log_format, *, labels, file='a.log'):
@@ -21,12 +25,12 @@ def error(call, *args, **options):
 
 def test_a_line_is_abnormal_when_it_names_an_abnormal_instance():
   head = 'n.log 2017-05-16 00:00:04.500 2931 INFO nova.virt [-] '
-  bad = sorted(OPENSTACK_ABNORMAL_INSTANCES)[0]
+  bad = sorted(INSTANCES)[0]
   good = bad.replace('4', '5')
   logs = parse(
     [f'{head}{text}' for text in (f'[instance: {bad}] x', f'GET /{good}/{bad}', good, 'none')],
-    FORMATS['openstack'],
-    labels=LineLabels('instance', OPENSTACK_ABNORMAL_INSTANCES),
+    CATALOG['openstack'].format,
+    labels=LineLabels('instance', INSTANCES),
   )
   assert logs.labelled
   assert logs.frame['abnormal'].to_list() == [True, True, False, False]
@@ -37,8 +41,10 @@ def test_a_line_is_abnormal_when_it_names_an_abnormal_instance():
   [('d/openstack_abnormal.log', True), ('abnormal/openstack_normal1.log', False)],
 )
 def test_a_line_is_abnormal_when_its_files_name_says_so(file, abnormal):
-  labels = LineLabels('file', frozenset({'abnormal'}))
-  logs = parse([FORMATS['openstack'].example], FORMATS['openstack'], file=file, labels=labels)
+  labels = LineLabels('file', ABNORMAL_FILES)
+  logs = parse(
+    [CATALOG['openstack'].format.example], CATALOG['openstack'].format, file=file, labels=labels
+  )
   assert logs.frame['abnormal'].to_list() == [abnormal]
 
 
@@ -49,31 +55,39 @@ def test_a_line_is_abnormal_when_it_names_an_abnormal_block(tmp_path):
   assert labels.names == {'blk_-38', 'blk_7'}
   head = '081109 203615 148 INFO dfs.FSNamesystem: '
   texts = ['blk_-38 gone', 'blk_38 here', 'blk_-386 here', 'delete blk_386 blk_7', 'none']
-  logs = parse([head + text for text in texts], FORMATS['hdfs'], labels=labels)
+  logs = parse([head + text for text in texts], CATALOG['hdfs'].format, labels=labels)
   assert logs.labelled
   assert logs.frame['abnormal'].to_list() == [True, False, False, True, False]
 
 
 def test_hdfs_without_labels_is_unlabelled():
-  logs = parse([FORMATS['hdfs'].example], FORMATS['hdfs'], labels=LineLabels())
+  logs = parse([CATALOG['hdfs'].format.example], CATALOG['hdfs'].format, labels=LineLabels())
   assert not logs.labelled
   assert logs.frame['abnormal'].to_list() == [False]
 
 
 @pytest.mark.parametrize(
-  ('text', 'told'),
+  ('text', 'expected'),
   [
     ('Block,Label\nblk_1,Normal\n', 'with the columns BlockId and Label'),
     ('', 'with the columns BlockId and Label'),
+    ('PK\x03\x04\x00\x08', 'with the columns BlockId and Label'),
     ('BlockId,Label\nblk_1,Fine\n', "block blk_1 is labelled 'Fine'"),
+    ('BlockId,Label\nblk_1,\x1b[2J\n', "block blk_1 is labelled '\\\\x1b[2J'"),
+    ('BlockId,Label\nblk_1,Anomaly\n,Anomaly\n', 'row 2 names no block'),
   ],
 )
-def test_a_label_file_that_cannot_be_used_is_explained(tmp_path, text, told):
+def test_a_label_file_that_cannot_be_used_is_explained(tmp_path, text, expected):
   csv = tmp_path / 'labels.csv'
   csv.write_text(text)
   message = error(read_abnormal_blocks, csv)
-  assert str(csv) in message and told in message and '\n' not in message
-  assert 'cannot be read' in error(read_abnormal_blocks, tmp_path / 'none.csv')
+  assert str(csv) in message and expected in message and '\n' not in message
+
+
+def test_a_label_file_that_is_absent_or_no_file_is_explained_at_once(tmp_path):
+  os.mkfifo(tmp_path / 'pipe')
+  for name in ('none.csv', 'pipe', '.'):
+    assert 'cannot be read as a CSV file' in error(read_abnormal_blocks, tmp_path / name)
 
 
 def test_labels_of_an_unknown_kind_or_without_names_are_refused():

@@ -1,4 +1,4 @@
-"""Bytes to blocks: what is read, and what a user is told about files that cannot be."""
+"""Bytes to blocks, and the errors for files that cannot be read."""
 
 import errno
 import gzip
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logjax.corpora import reading
-from logjax.corpora.reading import Block, read_blocks
+from logjax.corpora.reading import Block, read_blocks, visible
 from logjax.errors import LogjaxError
 
 
@@ -49,7 +49,7 @@ def test_empty_lines_count_as_lines(tmp_path):
   assert lines_of(read(write(tmp_path / 'a', b'\n\none\n\n'))) == ['', '', 'one', '']
 
 
-def test_gzip_is_told_by_its_bytes_and_not_by_its_name(tmp_path):
+def test_gzip_is_recognised_by_its_bytes_and_not_by_its_name(tmp_path):
   packed = write(tmp_path / 'plain.log', gzip.compress(b'one\ntwo\n') + gzip.compress(b'three\n'))
   plain = write(tmp_path / 'packed.gz', b'four\n')
   assert lines_of(read(packed, plain)) == ['one', 'two', 'three', 'four']
@@ -174,6 +174,37 @@ def test_a_path_through_a_file_is_named(tmp_path):
     read(path / 'b')
 
 
+def test_a_pipe_is_refused_at_once(tmp_path):
+  os.mkfifo(tmp_path / 'pipe')
+  (tmp_path / 'zeros').symlink_to('/dev/zero')
+  for name in ('pipe', 'zeros'):
+    with pytest.raises(LogjaxError, match=f'{name}: is a pipe or a device: write its lines to a'):
+      read(tmp_path / name)
+
+
+@pytest.mark.parametrize('change', ['shrinks', 'grows', 'vanishes'])
+def test_a_file_that_changes_while_it_is_read_is_read_as_found(tmp_path, monkeypatch, change):
+  monkeypatch.setattr(reading, 'CHUNK_BYTES', 1000)
+  monkeypatch.setattr(reading, '_PIECE_BYTES', 100)
+  path = write(tmp_path / 'a.log', b'words\n' * 200_000)
+  blocks = read_blocks([path])
+  lines = [*next(blocks).lines]
+  if change == 'shrinks':
+    os.truncate(path, 3_000)
+  elif change == 'grows':
+    with path.open('ab') as file:
+      file.write(b'more\n' * 100)
+  else:
+    path.unlink()
+  lines += lines_of(blocks)
+  assert set(lines) <= {'words', 'more', 'words'[: len(lines[-1])], ''}
+  assert {'shrinks': len(lines) < 200_000, 'grows': len(lines) == 200_100}.get(change, True)
+
+
+def test_control_characters_become_visible():
+  assert visible('a\x1b[2J\tb\r\n\x7f\x9b\u00e9') == r'a\x1b[2J\tb\r\n\x7f\x9b' + '\u00e9'
+
+
 @pytest.mark.parametrize(
   ('data', 'kind'),
   [
@@ -185,6 +216,6 @@ def test_a_path_through_a_file_is_named(tmp_path):
     (gzip.compress(b'BGL.log'.ljust(257, b'\0') + b'ustar\0', mtime=0), 'a tar archive'),
   ],
 )
-def test_files_of_another_kind_are_told_what_they_are(tmp_path, data, kind):
+def test_files_of_another_kind_are_named(tmp_path, data, kind):
   with pytest.raises(LogjaxError, match=f'a.log: is {kind}, and only plain UTF-8 text and gzip'):
     read(write(tmp_path / 'a.log', data))

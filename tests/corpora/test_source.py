@@ -1,6 +1,5 @@
 """A run's lines come from the first source that its config names, or the run ends."""
 
-import dataclasses
 import hashlib
 import zipfile
 from pathlib import Path
@@ -8,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from configs import default
-from logjax.corpora import archives, source
-from logjax.corpora.formats import FORMATS
+from logjax.corpora import catalog, source
+from logjax.corpora.catalog import CATALOG
 from logjax.corpora.simulated.simulate import VERSION
 from logjax.corpora.source import find_paths, open_corpus
 from logjax.errors import LogjaxError
 
-NORMAL = FORMATS['bgl'].example
+NORMAL = CATALOG['bgl'].format.example
 ABNORMAL = f'KERNDTLB{NORMAL[1:]}'
 
 
@@ -31,21 +30,20 @@ def _write(path, *lines):
 
 
 @pytest.fixture
-def published(tmp_path, monkeypatch):
-  """A tiny BGL.zip of one abnormal line in place of the published one; returns its address."""
-  path = tmp_path / 'published' / 'BGL.zip'
-  path.parent.mkdir()
+def published(server, monkeypatch):
+  """Publishes a tiny BGL.zip of one abnormal line in place of the real one."""
+  path = server.folder / 'BGL.zip'
   with zipfile.ZipFile(path, 'w') as file:
     file.writestr('BGL.log', f'{ABNORMAL}\n')
   content = path.read_bytes()
-  archive = dataclasses.replace(
-    archives.ARCHIVES['bgl'],
+  entry = CATALOG['bgl']
+  archive = entry.archive._replace(
+    url=f'{server.address}/BGL.zip',
     md5=hashlib.md5(content).hexdigest(),
     sha256=hashlib.sha256(content).hexdigest(),
     size=len(content),
   )
-  monkeypatch.setitem(archives.ARCHIVES, 'bgl', archive)
-  return path.parent.as_uri()
+  monkeypatch.setitem(catalog.CATALOG, 'bgl', entry._replace(archive=archive))
 
 
 def test_a_path_comes_before_a_manual_folder_before_a_download_before_simulation(
@@ -56,7 +54,7 @@ def test_a_path_comes_before_a_manual_folder_before_a_download_before_simulation
   fields = {'path': str(path), 'manual_dir': str(manual.parent), 'download': True}
   found = []
   for named in ('path', 'manual_dir', 'download', None):
-    corpus = open_corpus(_config(**fields), 0, tmp_path / 'cache', address=published)
+    corpus = open_corpus(_config(**fields), 0, tmp_path / 'cache')
     found.append((corpus.origin, corpus.logs.lines))
     assert corpus.name == 'bgl'
     assert corpus.paths == corpus.logs.files
@@ -79,7 +77,7 @@ def test_a_prepared_corpus_is_parsed_like_its_file(tmp_path):
 
 def test_a_download_goes_into_the_data_folder_of_the_config(tmp_path, published):
   config = _config(download=True, data_dir=str(tmp_path / 'data'))
-  corpus = open_corpus(config, 0, tmp_path / 'cache', address=published)
+  corpus = open_corpus(config, 0, tmp_path / 'cache')
   assert Path(corpus.paths[0]).is_relative_to(tmp_path / 'data')
   assert not (tmp_path / 'cache').exists()
 
@@ -139,17 +137,21 @@ def test_a_path_that_matches_nothing_is_named_with_the_working_directory(
 def test_the_home_of_an_unknown_user_is_named_with_its_field(field, tmp_path):
   fields = {field: '~no-such-user/x'}
   if field == 'label_file':
-    log = _write(tmp_path / 'HDFS.log', FORMATS['hdfs'].example)
+    log = _write(tmp_path / 'HDFS.log', CATALOG['hdfs'].format.example)
     fields |= {'corpus': 'hdfs', 'path': str(log)}
   with pytest.raises(LogjaxError) as error:
     open_corpus(_config(**fields), 0, tmp_path)
-  assert str(error.value).startswith(f"data.{field} '~no-such-user/x' starts with a home folder")
+  assert str(error.value).startswith(
+    f"data.{field} '~no-such-user/x' starts with an unknown home folder"
+  )
   assert '\n' not in str(error.value)
 
 
 def test_the_home_of_an_unknown_user_is_named_for_the_cache_folder(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  with pytest.raises(LogjaxError, match="^the cache folder '~no-such-user/x' starts with a home"):
+  with pytest.raises(
+    LogjaxError, match="^the cache folder '~no-such-user/x' starts with an unknown home"
+  ):
     open_corpus(_config(), 0, '~no-such-user/x')
 
 
@@ -192,7 +194,7 @@ def test_a_config_that_names_nothing_ends_with_a_clear_line(fields, message, tmp
 
 
 def test_openstack_is_labelled_by_instance_or_as_in_the_paper_by_file(tmp_path):
-  line = FORMATS['openstack'].example
+  line = CATALOG['openstack'].format.example
   fault = line.replace(
     'b9000564-fe1a-409b-b8cc-1e88b294cd1d', '544fd51c-4edc-4780-baae-ba1d80a0acfc'
   )
@@ -205,7 +207,7 @@ def test_openstack_is_labelled_by_instance_or_as_in_the_paper_by_file(tmp_path):
 
 
 def test_hdfs_is_labelled_by_the_blocks_of_a_file_beside_the_log(tmp_path):
-  line = FORMATS['hdfs'].example
+  line = CATALOG['hdfs'].format.example
   log = _write(tmp_path / 'HDFS.log', line, line.replace('blk_38865049064139660', 'blk_-7'))
   config = _config(corpus='hdfs', path=str(log))
   with pytest.raises(LogjaxError, match='name it in --config.data.label_file'):

@@ -254,11 +254,11 @@ def test_a_generator_that_repeats_itself_is_told_once_and_in_the_results(runs, t
   fields = {'oversampler__name': 'mle', 'oversampler__temperature': 1e-6}
   fields |= {'oversampler__count': 3000, 'oversampler__sets': 1, 'data__simulated_lines': 3000}
   run = runs.open(tmp_path, **fields)
-  corpus, prepared = experiment.read(run)
+  encoded = experiment.encode(run, experiment.read(run))
   with compiled_fast():
-    rows = experiment.make_rows(run, corpus, prepared)
-    experiment.make_rows(run, corpus, prepared)
-  (warning,) = rows.oversampled.summary['warnings']
+    oversampled = experiment.oversample(run, encoded)
+    experiment.oversample(run, encoded)
+  (warning,) = oversampled.summary['warnings']
   assert re.search(r'the generators repeat themselves: of 6,000 rows \d are distinct', warning)
   assert capsys.readouterr().err.count(warning) == 1
 

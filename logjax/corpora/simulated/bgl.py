@@ -1,4 +1,4 @@
-"""Messages in the style of a Blue Gene/L machine's event log; the package says how to read them."""
+"""Messages in the style of a Blue Gene/L event log; `simulated/__init__.py` explains the parts."""
 
 FILE = 'BGL.log'
 START = 1_117_868_400_000_000  # 2005-06-04 00:00 at the machine, in microseconds since 1970 UTC

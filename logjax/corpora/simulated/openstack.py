@@ -1,7 +1,7 @@
-"""Messages in the style of OpenStack Nova's services; the package says how to read them.
+"""Messages in the style of OpenStack Nova's services; `simulated/__init__.py` explains the parts.
 
-Every line of openstack_abnormal.log is abnormal by file; by instance only the lines of `FAULTS`
-are, the four instances that the publishers injected faults into.
+By file, all lines of openstack_abnormal.log are abnormal. By instance, only the lines of `FAULTS`
+are: those of the four instances with an injected fault in the published corpus.
 """
 
 FILES = ('openstack_normal.log', 'openstack_abnormal.log')

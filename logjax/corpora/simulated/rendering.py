@@ -1,4 +1,4 @@
-"""From the plan of a simulated file to its lines as text, kind by kind and block by block."""
+"""Renders the plan of a simulated file as lines of text, kind by kind and block by block."""
 
 import functools
 import re
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-_BLOCK = 1 << 17  # lines rendered at once, which bounds the memory
+_BLOCK = 1 << 17  # lines rendered at a time, to bound the memory
 _DAY, _SECOND = 86_400_000_000, 1_000_000  # in microseconds
 _DAYS = {'date': '%Y.%m.%d', 'iso_date': '%Y-%m-%d', 'month': '%b', 'day': '%-d'}
 # {milli} is the first and {micro} the second half of the six digits after the second.
@@ -19,8 +19,11 @@ _TIMES = ('epoch', 'clock', 'dotted_clock', 'milli', 'micro', *_DAYS)
 class Plan(NamedTuple):
   """The lines of one file before they are text, in order of time.
 
-  time: [N] microseconds since 1970 UTC; kind: [N] index into templates; sticky: a slot's pool of
-  values and the index [N] into it.
+  Attributes:
+    time: microseconds since 1970 UTC, [N].
+    kind: index into `templates`, [N].
+    sticky: for each sticky slot its pool of values and the index into it, [N].
+    templates: line templates of all kinds.
   """
 
   time: np.ndarray
@@ -30,13 +33,16 @@ class Plan(NamedTuple):
 
 
 def render(rng: np.random.Generator, plan: Plan, grammar: ModuleType) -> Iterator[pl.Series]:
-  """Yields the lines of a plan as text, String [up to `_BLOCK`] a block.
+  """Yields the lines of a plan as text, in blocks of at most `_BLOCK`.
 
-  The generator draws what the placeholders of `plan.templates` need; `grammar` is one of the
-  modules in `logjax.corpora.simulated`.
+  Args:
+    rng: the generator, for the values of placeholders.
+    plan: the lines.
+    grammar: one of the grammar modules of this package.
   """
   for begin in range(0, plan.time.size, _BLOCK):
-    # Sorted by kind, so that the columns of a kind are slices.
+    # Sorted by kind, so that the columns of a kind are slices. The inverse of this order, at the
+    # end, puts the lines back in order of time.
     order = begin + np.argsort(plan.kind[begin : begin + _BLOCK], kind='stable')
     given = _time_columns(plan.time[order], grammar)
     given |= {name: pool.gather(index[order]) for name, (pool, index) in plan.sticky.items()}
@@ -49,7 +55,7 @@ def render(rng: np.random.Generator, plan: Plan, grammar: ModuleType) -> Iterato
 
 
 def _time_columns(time: np.ndarray, grammar: ModuleType) -> dict[str, pl.Series]:
-  """The parts of the times [N] that the grammar's headers show, as text."""
+  """Returns the parts of the times [N] in the grammar's headers, as text."""
   local = time + grammar.UTC_OFFSET_HOURS * 3600 * _SECOND
   shown = set(re.findall(r'\{(\w+)\}', ' '.join(grammar.HEADS.values()))) & set(_TIMES)
   day = local // _DAY
@@ -76,7 +82,7 @@ def fill(
   given: dict[str, pl.Series],
   slots: dict[str, str | range | tuple[str, ...]],
 ) -> pl.Series:
-  """Texts [size] of a template, its slots taken from the columns given or drawn afresh."""
+  """Returns texts [size] of a template; slots come from the columns given, or are drawn."""
   parts: list[pl.Expr | pl.Series] = []
   for literal, name in re.findall(r'([^{}]+)|\{(\w+)\}', template):
     slot = slots.get(name)
@@ -89,6 +95,7 @@ def fill(
     elif isinstance(slot, range):
       parts.append(pl.Series(rng.integers(slot.start, slot.stop, size)).cast(pl.String))
     elif isinstance(slot, tuple):
+      # Squared, so that the first choices are more frequent.
       index = (len(slot) * rng.random(size) ** 2).astype(np.int64)
       parts.append(pl.Series(slot).gather(index))
     else:
@@ -97,24 +104,26 @@ def fill(
 
 
 def _hexadecimal(rng: np.random.Generator, digits: int, size: int) -> list[pl.Series]:
-  """Columns [size] that together have so many hexadecimal digits, drawn four digits at a time."""
+  """Draws columns [size] of hexadecimal digits, four digits a column."""
   widths = [4] * (digits // 4) + [digits % 4] * (digits % 4 > 0)
   return [_hex_table(width).gather(rng.integers(0, 16**width, size)) for width in widths]
 
 
 @functools.cache
 def _hex_table(width: int) -> pl.Series:
+  """Lists all hexadecimal numbers of a width."""
   return pl.Series([f'{n:0{width}x}' for n in range(16**width)])
 
 
 @functools.cache
 def _digits(width: int) -> pl.Series:
+  """Lists all decimal numbers of a width."""
   return pl.Series(np.arange(10**width)).cast(pl.String).str.zfill(width)
 
 
 @functools.cache
 def _clock(separator: str) -> pl.Series:
-  """The time of day at each second of it."""
+  """Lists the time of day at each of its 86,400 seconds."""
   seconds = pl.Series(np.arange(86_400))
   two = _digits(2)
   hour, minute, second = (

@@ -1,4 +1,4 @@
-"""Messages in the style of a large cluster's system log; the package says how to read them."""
+"""Messages in the style of a large cluster's syslog; `simulated/__init__.py` explains the parts."""
 
 FILE = 'Thunderbird.log'
 START = 1_131_523_200_000_000  # 2005-11-09 00:00 at the machine, in microseconds since 1970 UTC

@@ -1,11 +1,6 @@
-"""No bytes break a reader: what it is given ends in one line of error, or with every line counted.
-
-The files here are hostile by their content; `test_hostile_files.py` has those that are hostile by
-what they are, and by their size.
-"""
+"""No bytes break a reader: any input ends in one line of error, or with every line counted."""
 
 import gzip
-import time
 from datetime import UTC, datetime
 
 import numpy as np
@@ -14,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logjax.corpora.fields import named_groups
-from logjax.corpora.formats import FORMATS, own_format
+from logjax.corpora.catalog import CATALOG
+from logjax.corpora.fields import named_groups, own_format
 from logjax.corpora.labels import LineLabels, read_abnormal_blocks
 from logjax.corpora.parsing import parse_blocks
-from logjax.corpora.reading import CONTROLS, read_blocks
+from logjax.corpora.reading import read_blocks, visible
 from logjax.corpora.source import find_paths
 from logjax.errors import LogjaxError
 from logjax.examples.keys import fit_templates
@@ -112,15 +107,15 @@ def check_counted(path, data, log_format, labels=None):
 def one_line(call, *args) -> str:
   with pytest.raises(LogjaxError) as raised:
     call(*args)
-  assert not CONTROLS.keys() & set(str(raised.value))
+  assert visible(str(raised.value)) == str(raised.value)
   return str(raised.value)
 
 
-@pytest.mark.parametrize('name', FORMATS)
+@pytest.mark.parametrize('name', CATALOG)
 @settings(deadline=None, max_examples=30)
 @given(data=st.data(), packed=st.booleans())
 def test_every_line_of_any_file_is_counted(tmp_path_factory, name, data, packed):
-  log_format = FORMATS[name]
+  log_format = CATALOG[name].format
   content = log_format.example.encode() + b'\n' + data.draw(files(log_format.example))
   labels = {
     'openstack': LineLabels('instance', frozenset({'x'})),
@@ -201,13 +196,11 @@ BACKTRACKING = [
 
 
 @pytest.mark.parametrize('pattern', BACKTRACKING)
-def test_no_pattern_takes_longer_than_in_proportion_to_the_line(pattern):
+def test_no_pattern_makes_the_engine_backtrack(pattern):
   own = own_format(f'(?<message>{pattern})')
   lines = pl.DataFrame({'text': ['a' * 100, 'a' * 20_000 + '!', '!' + 'a' * 20_000]})
-  begin = time.monotonic()
+  # A backtracking engine would need longer than the universe is old.
   lines.select(pl.col('text').str.extract_groups(own.whole_line))
-  # A backtracking engine needs longer than the universe is old.
-  assert time.monotonic() - begin < 5
 
 
 ENORMOUS = [
@@ -220,24 +213,18 @@ ENORMOUS += ['a{4294967296}', '(' * 10_000, '[' * 10_000, '(?:' * 300 + ')' * 30
 
 
 @pytest.mark.parametrize('pattern', ENORMOUS, ids=range(len(ENORMOUS)))
-def test_an_enormous_pattern_is_refused_in_one_line_and_at_once(pattern):
-  begin = time.monotonic()
+def test_an_enormous_pattern_is_refused_in_one_line(pattern):
   message = one_line(own_format, f'(?<message>{pattern})')
   assert message.startswith('data.pattern: ') and len(message) < 500
-  assert time.monotonic() - begin < 5
 
 
 def test_an_enormous_number_of_nothing_is_nothing():
-  begin = time.monotonic()
-  assert own_format('(?<message>(?:){4294967295})').groups == ('message',)
-  assert time.monotonic() - begin < 5
+  assert named_groups('(?<message>(?:){4294967295})') == ('message',)
 
 
 def test_globs_do_not_backtrack(tmp_path):
   (tmp_path / ('a' * 200)).touch()
-  begin = time.monotonic()
   assert 'matches no file' in one_line(find_paths, f'{tmp_path}/{"a*" * 40}b')
-  assert time.monotonic() - begin < 5
 
 
 @settings(deadline=None, max_examples=60)
@@ -252,7 +239,7 @@ def test_any_path_is_found_or_explained(text, tmp_path_factory):
     try:
       assert all(path.exists() for path in find_paths(text.replace('/', '')))
     except LogjaxError as error:
-      assert not CONTROLS.keys() & set(str(error))
+      assert visible(str(error)) == str(error)
 
 
 @settings(deadline=None, max_examples=60)
@@ -265,16 +252,6 @@ def test_any_gzip_body_is_read_or_named_as_damaged(tmp_path_factory, body):
     except LogjaxError as error:
       assert 'the gzip file is cut short or damaged after line ' in str(error)
       assert '\n' not in str(error)
-
-
-@pytest.mark.parametrize('times', [2, 3])
-def test_gzip_in_gzip_is_told(tmp_path, times):
-  packed = b'one\n' * 100
-  for _ in range(times):
-    packed = gzip.compress(packed)
-  (tmp_path / 'a.log').write_bytes(packed)
-  message = one_line(lambda: list(read_blocks([tmp_path / 'a.log'])))
-  assert 'a.log: is packed with gzip twice, and only plain UTF-8 text' in message
 
 
 LABELS = st.sampled_from(
@@ -298,14 +275,7 @@ def test_any_label_file_is_read_or_explained(tmp_path_factory, rows, header, res
     if names:
       LineLabels('blocks', names).abnormal('a.log', ['text'])
   except LogjaxError as error:
-    assert not CONTROLS.keys() & set(str(error)) and 'labels.csv: ' in str(error)
-
-
-def test_a_label_without_its_block_is_named_by_its_row(tmp_path):
-  (tmp_path / 'labels.csv').write_text('BlockId,Label\nblk_1,Anomaly\n,Anomaly\n')
-  assert 'labels.csv: row 2 names no block' in one_line(
-    read_abnormal_blocks, tmp_path / 'labels.csv'
-  )
+    assert visible(str(error)) == str(error) and 'labels.csv: ' in str(error)
 
 
 @settings(deadline=None, max_examples=30)

@@ -1,4 +1,4 @@
-"""Lines to Logs: the published formats, and what a user is told about lines that do not fit."""
+"""Lines to Logs: the published formats, bad input, and the errors for lines that do not fit."""
 
 import os
 import string
@@ -10,16 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logjax.corpora.formats import FORMATS, own_format
-from logjax.corpora.labels import OPENSTACK_ABNORMAL_INSTANCES, LineLabels
+from logjax.corpora import parsing
+from logjax.corpora.catalog import CATALOG
+from logjax.corpora.fields import own_format
+from logjax.corpora.labels import ABNORMAL_FILES, LineLabels
 from logjax.corpora.parsing import MESSAGE_LIMIT, parse_blocks, write_rejected, write_rejected_lines
-from logjax.corpora.reading import Block, read_blocks
+from logjax.corpora.reading import Block, file_name, read_blocks
+from logjax.corpora.source import find_paths
 from logjax.errors import LogjaxError
 
 DATA = Path(
   os.environ.get('LOGJAX_TEST_DATA', Path(__file__).resolve().parents[3] / 'shared' / 'data')
 )
-BY_INSTANCE = LineLabels('instance', OPENSTACK_ABNORMAL_INSTANCES)
+BY_INSTANCE = LineLabels('instance', CATALOG['openstack'].abnormal_instances)
 WORDS = own_format('(?<message>[a-z ]*)')
 NOT_ONE = {'max_rejected': 0.0, 'labels': LineLabels()}
 ANY = {'max_rejected': 1.0, 'labels': LineLabels()}
@@ -57,7 +60,7 @@ def test_a_bgl_line():
     'APPREAD 1117869872 2005.06.04 R04-M1-N4-I:J18-U11 2005-06-04-00.24.32.432192 '
     'R04-M1-N4-I:J18-U11 RAS APP FATAL ciod: failed to read message prefix'
   )
-  assert row(line, FORMATS['bgl']) == {
+  assert row(line, CATALOG['bgl'].format) == {
     'message': 'ciod: failed to read message prefix',
     'abnormal': True,
     'label': 'APPREAD',
@@ -70,7 +73,7 @@ def test_a_bgl_line():
 
 def test_a_bgl_line_may_end_after_its_level():
   line = '- 1 2005.06.03 NULL 2005-06-03-15.42.50.363779 NULL RAS KERNEL INFO'
-  assert row(line, FORMATS['bgl'])['message'] == ''
+  assert row(line, CATALOG['bgl'].format)['message'] == ''
 
 
 @pytest.mark.parametrize(
@@ -85,7 +88,9 @@ def test_a_bgl_line_may_end_after_its_level():
 )
 def test_a_thunderbird_message_is_all_after_the_node(message):
   _, expected = message.split(' ', 1)
-  found = row(f'- 1131566461 2005.11.09 dn228 Nov 9 12:01:01 {message}', FORMATS['thunderbird'])
+  found = row(
+    f'- 1131566461 2005.11.09 dn228 Nov 9 12:01:01 {message}', CATALOG['thunderbird'].format
+  )
   assert found['message'] == expected
   assert found['node'] == 'dn228'
   assert found['time'] == microseconds(2005, 11, 9, 20, 1, 1)
@@ -95,24 +100,24 @@ def test_a_thunderbird_message_is_all_after_the_node(message):
 @pytest.mark.parametrize('request_id', ['[req-3ea4052c-895d - - - - -] ', '[-] ', ''])
 def test_an_openstack_message_is_all_after_the_request(request_id):
   line = f'n.log 2017-05-16 00:00:04.500 2931 INFO nova.virt {request_id}[instance: 1] VM Started'
-  found = row(line, FORMATS['openstack'])
+  found = row(line, CATALOG['openstack'].format)
   assert found['message'] == '[instance: 1] VM Started'
   assert found['time'] == microseconds(2017, 5, 16, 0, 0, 4, 500_000)
   assert found['node'] is None
 
 
 def test_an_hdfs_line():
-  found = row(FORMATS['hdfs'].example, FORMATS['hdfs'])
+  found = row(CATALOG['hdfs'].format.example, CATALOG['hdfs'].format)
   assert found['message'] == 'PacketResponder 1 for block blk_38865049064139660 terminating'
   assert found['time'] == microseconds(2008, 11, 9, 20, 36, 15)
 
 
-@pytest.mark.parametrize('name', FORMATS)
+@pytest.mark.parametrize('name', CATALOG)
 def test_an_example_fits_its_own_format_and_no_other(name):
-  example = FORMATS[name].example
-  assert parse([example], FORMATS[name], **NOT_ONE).frame.height == 1
-  for other in FORMATS.keys() - {name}:
-    message = error(parse, [example], FORMATS[other])
+  example = CATALOG[name].format.example
+  assert parse([example], CATALOG[name].format, **NOT_ONE).frame.height == 1
+  for other in CATALOG.keys() - {name}:
+    message = error(parse, [example], CATALOG[other].format)
     assert f'({name} fits them)' in message
 
 
@@ -138,7 +143,7 @@ def test_an_example_fits_its_own_format_and_no_other(name):
         'openstack/openstack_normal1_by_instance.log',
         'openstack/openstack_abnormal_by_instance.log',
       ],
-      LineLabels('file', frozenset({'abnormal'})),
+      LineLabels('file', ABNORMAL_FILES),
       18_768,
       4_903,
     ),
@@ -148,7 +153,7 @@ def test_every_line_of_the_real_files_fits(name, files, labels, lines, abnormal)
   paths = [DATA / file for file in files]
   if not all(path.exists() for path in paths):
     pytest.skip(f'{paths[0]} is absent')
-  logs = parse_blocks(read_blocks(paths), FORMATS[name], labels=labels, max_rejected=0.0)
+  logs = parse_blocks(read_blocks(paths), CATALOG[name].format, labels=labels, max_rejected=0.0)
   assert logs.lines == logs.frame.height == lines
   assert logs.frame['abnormal'].sum() == abnormal
   assert logs.labelled
@@ -183,19 +188,19 @@ def test_undecodable_and_nul_bytes_are_counted_and_shown_as_replacements(tmp_pat
 @pytest.mark.parametrize('size', [1_000_000, 10_000_000])
 def test_a_line_of_megabytes_is_kept_up_to_the_limit_and_counted(tmp_path, size):
   path = tmp_path / 'a.log'
-  bgl = FORMATS['bgl'].example
+  bgl = CATALOG['bgl'].format.example
   path.write_text(f'{bgl}\n{bgl}{"x" * size}\n')
-  logs = parse_blocks(read_blocks([path]), FORMATS['bgl'], **NOT_ONE)
+  logs = parse_blocks(read_blocks([path]), CATALOG['bgl'].format, **NOT_ONE)
   assert logs.frame['message'].str.len_chars().to_list()[1] == MESSAGE_LIMIT
   assert logs.notes['cut'] == 1
 
 
 def test_an_empty_file_is_named(tmp_path):
   path = tmp_path / 'empty.log'
-  for content, told in (('', 'nothing at all'), ('\n\n', '2 empty lines and nothing else')):
+  for content, expected in (('', 'nothing at all'), ('\n\n', '2 empty lines and nothing else')):
     path.write_text(content)
     message = error(parse_blocks, read_blocks([path]), WORDS, **ANY)
-    assert message == f'{path}: holds {told}: check --config.data.path'
+    assert message == f'{path}: holds {expected}: check --config.data.path'
 
 
 def test_an_empty_file_among_others_is_noted(tmp_path):
@@ -221,7 +226,7 @@ def test_rejected_lines_are_kept_with_file_and_line():
 
 
 def test_too_many_rejected_lines_end_in_one_message_with_the_first_three():
-  bgl = FORMATS['bgl']
+  bgl = CATALOG['bgl'].format
   bad = ['bad\x1b[31m\tred', 'y' * 500, '', 'third', 'fourth']
   blocks = [Block('a.log', 1, [bgl.example, *bad]), Block('a.log', 7, [bgl.example] * 3)]
   message = error(parse_blocks, blocks, bgl, labels=LineLabels(), max_rejected=0.01)
@@ -245,7 +250,7 @@ def test_the_largest_allowed_share_is_still_allowed():
   assert '1 of 4 lines (25 %)' in error(parse, lines, max_rejected=0.24)
 
 
-def test_one_line_that_does_not_fit_is_told_as_one():
+def test_one_line_that_does_not_fit_is_counted_in_the_singular():
   lines = ['words', '1']
   assert error(parse, lines, max_rejected=0.0).startswith('1 of 2 lines (50 %) does not fit the')
 
@@ -261,7 +266,7 @@ def test_where_no_line_fits_more_are_not_offered_to_be_allowed(max_rejected):
 LABELLED = '(?<label>[^|]*)[|](?<message>.*)'
 
 
-def test_a_normal_label_that_no_line_has_is_told_with_the_labels_there_are():
+def test_a_normal_label_that_no_line_has_is_named_with_the_labels_there_are():
   labels = ['INFO'] * 1200 + ['WARN'] * 3 + ['b', 'a\x1b[31m', 'c' * 99, 'd']
   message = error(parse, [f'{label}|words' for label in labels], own_format(LABELLED, '', 'ok'))
   assert message == (
@@ -272,10 +277,10 @@ def test_a_normal_label_that_no_line_has_is_told_with_the_labels_there_are():
 
 
 def test_a_label_column_may_be_all_abnormal_where_it_does_not_decide_or_the_format_is_known():
-  names = LineLabels('file', frozenset({'abnormal'}))
+  names = LineLabels('file', ABNORMAL_FILES)
   logs = parse(['bad|words'], own_format(LABELLED, '', 'ok'), labels=names)
   assert logs.frame['abnormal'].to_list() == [False]
-  bgl = FORMATS['bgl']
+  bgl = CATALOG['bgl'].format
   assert row(f'KERNDTLB{bgl.example[1:]}', bgl)['abnormal']
 
 
@@ -312,7 +317,47 @@ def test_another_error_carries_no_rejected_lines():
   assert raised.value.rejected is None
 
 
+def test_a_name_of_any_bytes_is_shown_in_one_line(tmp_path):
+  name = os.fsdecode(b'caf\xe9 \x1b[31m\nred.log')
+  (tmp_path / name).write_bytes(b'words\n1\n')
+  (path,) = find_paths(f'{tmp_path}/*.log')
+  logs = parse_blocks(read_blocks([path]), WORDS, **ANY)
+  shown = f'{tmp_path}/caf\ufffd \\x1b[31m\\nred.log'
+  assert logs.files == (shown,) == (file_name(path),)
+  write_rejected(logs, tmp_path / 'rejected.tsv')
+  assert (tmp_path / 'rejected.tsv').read_text() == f'file\tline\ttext\n{shown}\t2\t1\n'
+  for content in (b'', b'\x1f\x8b', b'PK\x03\x04'):
+    path.write_bytes(content)
+    message = error(parse_blocks, read_blocks([path]), WORDS, **ANY)
+    assert shown in message and '\n' not in message
+
+
 # Limits.
+
+
+def test_of_lines_that_do_not_fit_the_first_are_kept_and_all_are_counted(monkeypatch):
+  monkeypatch.setattr(parsing, 'REJECTED_LINES', 3)
+  blocks = [
+    Block('a.log', 1, ['1', 'words', '2']),
+    Block('a.log', 4, ['3', '4']),
+    Block('b', 1, ['5']),
+  ]
+  logs = parse_blocks(blocks, WORDS, **ANY)
+  assert (logs.lines, logs.unfit) == (6, 5)
+  assert logs.rejected['text'].to_list() == ['1', '2', '3']
+  with pytest.raises(LogjaxError, match='^5 of 6 lines') as raised:
+    parse_blocks(blocks, WORDS, **NOT_ONE)
+  assert raised.value.rejected.height == 3
+
+
+def test_a_very_long_label_or_node_is_cut_and_counted():
+  own = own_format(r'(?<label>\S+) (?<node>\S+) (?<message>.*)', normal_label='n' * 2000)
+  lines = ['x' * 2000 + ' a b', 'n' * 2000 + ' a b', 'x ' + 'y' * 1001 + ' b', 'x y b']
+  logs = parse(lines, own)
+  assert logs.notes['cut'] == 3
+  assert logs.frame['label'].to_list() == ['x' * 1000, None, 'x', 'x']
+  assert logs.frame['node'].to_list() == ['a', 'a', 'y' * 1000, 'y']
+  assert logs.frame['abnormal'].to_list() == [True, False, True, True]
 
 
 def test_a_limit_keeps_the_first_lines_and_reads_no_further():

@@ -1,17 +1,16 @@
-"""The TFDS builders keep every line, in order, and find what a user put into a folder."""
+"""The TFDS builder keeps every line, in order."""
 
 import gzip
-import itertools
-import re
 import sys
 import zipfile
 
 import pytest
 import tensorflow_datasets as tfds
 
-from logjax.corpora import builders
-from logjax.corpora.archives import ARCHIVES, RECORD, download_logs, find_logs, wanted_names
-from logjax.corpora.builders import BUILDERS, Bgl, prepared_blocks
+from logjax.corpora import builder as builder_module
+from logjax.corpora.builder import LogCorpus, prepared_blocks
+from logjax.corpora.catalog import CATALOG, RECORD
+from logjax.corpora.download import find_logs
 from logjax.corpora.reading import read_blocks
 from logjax.errors import LogjaxError
 
@@ -22,9 +21,10 @@ ODD += b'not \xff utf-8\nlast line without an end'
 
 def _write_corpus(corpus, folder):
   folder.mkdir(exist_ok=True)
-  for number, name in enumerate(ARCHIVES[corpus].members):
+  archive = CATALOG[corpus].archive
+  for number, name in enumerate(archive.members):
     (folder / name).write_bytes(f'file {number}\n'.encode() + ODD)
-  return find_logs(ARCHIVES[corpus], folder, folder / 'unpacked')
+  return find_logs(archive, folder, folder / 'unpacked')
 
 
 def _lines(blocks):
@@ -36,7 +36,7 @@ def _lines(blocks):
   ]
 
 
-@pytest.mark.parametrize('corpus', BUILDERS)
+@pytest.mark.parametrize('corpus', CATALOG)
 def test_a_prepared_corpus_gives_back_the_identical_lines(corpus, tmp_path):
   files = _write_corpus(corpus, tmp_path / 'manual')
   expected = _lines(read_blocks(files))
@@ -51,8 +51,8 @@ def test_tensorflow_is_never_imported(tmp_path):
 
 
 def test_lines_stay_in_order_over_many_shards(tmp_path, monkeypatch):
-  monkeypatch.setattr(builders, '_LINES_PER_EXAMPLE', 3)
-  monkeypatch.setattr(builders, '_EXAMPLES_PER_SHARD', 2)
+  monkeypatch.setattr(builder_module, '_LINES_PER_EXAMPLE', 3)
+  monkeypatch.setattr(builder_module, '_EXAMPLES_PER_SHARD', 2)
   file = tmp_path / 'BGL.log'
   file.write_text(''.join(f'line {number}\n' for number in range(1, 101)))
   blocks = list(prepared_blocks('bgl', [file], tmp_path / 'tfds'))
@@ -61,7 +61,7 @@ def test_lines_stay_in_order_over_many_shards(tmp_path, monkeypatch):
   assert len(list((tmp_path / 'tfds').rglob('*array_record*'))) == 17
 
 
-def test_an_empty_file_is_told_from_one_with_an_empty_line(tmp_path):
+def test_an_empty_file_differs_from_one_with_an_empty_line(tmp_path):
   for name, text in (('empty', ''), ('newline', '\n')):
     file = tmp_path / name / 'BGL.log'
     file.parent.mkdir()
@@ -71,10 +71,10 @@ def test_an_empty_file_is_told_from_one_with_an_empty_line(tmp_path):
     assert [block.lines for block in read] == ([[]] if name == 'empty' else [['']])
 
 
-def test_a_corpus_is_prepared_once_and_anew_when_its_file_changes(tmp_path, monkeypatch):
+def test_a_corpus_is_prepared_once_and_again_when_its_file_changes(tmp_path, monkeypatch):
   files = _write_corpus('bgl', tmp_path / 'manual')
   read = []
-  monkeypatch.setattr(builders, 'read_blocks', lambda *a: read.append(1) or read_blocks(*a))
+  monkeypatch.setattr(builder_module, 'read_blocks', lambda *a: read.append(1) or read_blocks(*a))
   first = list(prepared_blocks('bgl', files, tmp_path / 'tfds'))
   assert len(read) == 2  # once to count, once to write
   assert list(prepared_blocks('bgl', files, tmp_path / 'tfds')) == first
@@ -95,7 +95,7 @@ def test_a_truncated_gzip_is_a_user_error_and_leaves_no_half_corpus(tmp_path):
 
 def test_two_processes_that_prepare_a_corpus_in_one_folder_both_have_it(tmp_path, monkeypatch):
   files = _write_corpus('bgl', tmp_path / 'manual')
-  expected, examples_of, other = _lines(read_blocks(files)), builders._examples, []
+  expected, examples_of, other = _lines(read_blocks(files)), builder_module._examples, []
 
   def other_is_quicker(files):
     if not other:  # what the second process has when the first is about to begin
@@ -103,7 +103,7 @@ def test_two_processes_that_prepare_a_corpus_in_one_folder_both_have_it(tmp_path
       other[0] = _lines(prepared_blocks('bgl', files, tmp_path / 'tfds'))
     return examples_of(files)
 
-  monkeypatch.setattr(builders, '_examples', other_is_quicker)
+  monkeypatch.setattr(builder_module, '_examples', other_is_quicker)
   assert _lines(prepared_blocks('bgl', files, tmp_path / 'tfds')) == expected == other[0]
   assert not list((tmp_path / 'tfds').rglob('*incomplete*'))
 
@@ -125,73 +125,19 @@ def test_tfds_alone_prepares_the_published_archive(tmp_path):
   (tmp_path / 'manual').mkdir()
   with zipfile.ZipFile(tmp_path / 'manual' / 'BGL.zip', 'w') as file:
     file.writestr('BGL/BGL.log', 'first\nsecond\n')
-  builder = Bgl(data_dir=tmp_path / 'tfds', file_format='array_record')
+  builder = LogCorpus(config='bgl', data_dir=tmp_path / 'tfds', file_format='array_record')
   config = tfds.download.DownloadConfig(manual_dir=tmp_path / 'manual')
   builder.download_and_prepare(download_config=config)
   (example,) = builder.as_data_source(split='train')
   assert example == {'lines': b'first\nsecond\n', 'file': b'BGL.log', 'first_line': 1}
 
 
-@pytest.mark.parametrize('corpus', BUILDERS)
-def test_a_builder_says_where_its_corpus_is_from(corpus, tmp_path):
-  info = BUILDERS[corpus](data_dir=tmp_path).info
-  assert info.full_name == f'{corpus}/1.0.0'
+@pytest.mark.parametrize('corpus', CATALOG)
+def test_each_config_names_the_origin_of_its_corpus(corpus, tmp_path):
+  info = LogCorpus(config=corpus, data_dir=tmp_path).info
+  assert info.full_name == f'logs/{corpus}/1.0.0'
+  assert info.description == CATALOG[corpus].about
   assert info.homepage == RECORD
   assert info.redistribution_info.license == 'CC BY 4.0'
-  assert info.citation.count('@inproceedings') == 2 and 'Loghub' in info.citation
-  assert ARCHIVES[corpus].name in BUILDERS[corpus].MANUAL_DOWNLOAD_INSTRUCTIONS
-
-
-@pytest.mark.parametrize('archive', ARCHIVES.values(), ids=list(ARCHIVES))
-def test_the_published_facts_have_the_right_form(archive):
-  assert archive.url == f'{RECORD}/files/{archive.name}'
-  assert re.fullmatch('[0-9a-f]{32}', archive.md5)
-  assert re.fullmatch('([0-9a-f]{64})?', archive.sha256)
-  assert len({archive.md5 for archive in ARCHIVES.values()}) == len(ARCHIVES)
-
-
-def test_plain_files_come_before_packed_ones_and_those_before_the_archive(tmp_path):
-  archive = ARCHIVES['bgl']
-  with zipfile.ZipFile(tmp_path / 'BGL.zip', 'w') as file:
-    file.writestr('BGL.log', 'from the archive\n')
-  (unpacked,) = find_logs(archive, tmp_path, tmp_path / 'unpacked')
-  assert unpacked.read_text() == 'from the archive\n'
-  for name in ('BGL.log.gz', 'BGL.log'):
-    (tmp_path / name).touch()
-    assert find_logs(archive, tmp_path, tmp_path / 'unpacked') == (tmp_path / name,)
-
-
-def test_some_of_several_files_are_taken_where_there_is_no_archive(tmp_path):
-  (tmp_path / 'openstack_abnormal.log').touch()
-  (tmp_path / 'openstack_normal1.log.gz').touch()
-  names = [path.name for path in find_logs(ARCHIVES['openstack'], tmp_path, tmp_path)]
-  assert names == ['openstack_normal1.log.gz', 'openstack_abnormal.log']
-
-
-def test_another_archive_under_the_same_name_is_unpacked_anew(tmp_path):
-  for text in ('old', 'newer'):
-    with zipfile.ZipFile(tmp_path / 'BGL.zip', 'w') as file:
-      file.writestr('BGL.log', text)
-    (found,) = find_logs(ARCHIVES['bgl'], tmp_path, tmp_path / 'unpacked')
-    assert found.read_text() == text
-
-
-@pytest.mark.parametrize('exists', [True, False])
-def test_a_folder_without_the_corpus_names_what_was_looked_for(tmp_path, exists):
-  folder = tmp_path if exists else tmp_path / 'absent'
-  with pytest.raises(LogjaxError) as error:
-    find_logs(ARCHIVES['openstack'], folder, tmp_path)
-  for name in (str(folder), *wanted_names(ARCHIVES['openstack'])):
-    assert name in str(error.value)
-
-
-def test_a_corpus_that_was_unpacked_needs_no_archive_any_more(tmp_path):
-  archive = ARCHIVES['hdfs']
-  unpacked = tmp_path / f'{archive.name}-{archive.md5[:12]}'
-  unpacked.mkdir()
-  nowhere = (tmp_path / 'nowhere').as_uri()
-  assert download_logs(archive, tmp_path, base=nowhere) == (unpacked / 'HDFS.log',)
-  for path in itertools.chain(unpacked.iterdir(), [unpacked]):
-    path.rmdir()
-  with pytest.raises(LogjaxError, match=f'cannot download {nowhere}/HDFS_v1.zip'):
-    download_logs(archive, tmp_path, base=nowhere)
+  assert info.citation == CATALOG[corpus].citation
+  assert CATALOG[corpus].archive.url in LogCorpus.MANUAL_DOWNLOAD_INSTRUCTIONS
