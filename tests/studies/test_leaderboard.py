@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from logjax.errors import LogjaxError
-from logjax.evaluation.resampling import METRICS, metrics_of_rows, resampled_metrics
+from logjax.evaluation.bootstrap import resampled_metrics
+from logjax.evaluation.formulas import METRICS, metrics_of_rows
 from logjax.reports.leaderboard_words import markdown
 from logjax.studies.leaderboard import Cell, make_leaderboard
 
