@@ -15,8 +15,7 @@ import ml_collections
 from logjax.errors import LogjaxError
 from logjax.examples.splits import leaks_of
 from logjax.files import write_json
-from logjax.reports.leaderboard import write_leaderboard
-from logjax.reports.leaderboard_words import markdown
+from logjax.reports.leaderboard import markdown, write_leaderboard
 from logjax.settings import CHOICES, flatten
 from logjax.studies.leaderboard import Cell, make_leaderboard
 from logjax.studies.subrun import Part, about_parts, claimed, do_part
@@ -157,7 +156,7 @@ def _cell(key: Key, part: Part) -> Cell:
     abnormal=scores.abnormal,
     scores=scores.scores,
     thresholds=scores.thresholds,
-    rivals=scores.rivals,
+    baselines=scores.rivals,
     group=scores.group,
     leaks=tuple(part.results['leaks']),
     trained_abnormal=train['abnormal'] - train['synthetic'],
