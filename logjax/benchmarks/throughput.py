@@ -31,13 +31,13 @@ from typing import IO, Any
 import jax
 import ml_collections
 import rich.console
-import rich.table
 
 from logjax.benchmarks import calls, scaling
 from logjax.benchmarks.measuring import measure
 from logjax.benchmarks.workload import Workload, create_state, real, synthetic
 from logjax.corpora.formats import FORMATS
 from logjax.errors import LogjaxError
+from logjax.reports.table import Column, Table
 from logjax.seqgan.generators import make_model
 from logjax.seqgan.train import SeqGAN, SeqGANState
 from logjax.settings import check_filters, check_values, flatten
@@ -177,16 +177,13 @@ def print_table(lines: Sequence[dict[str, Any]], file: IO[str] | None = None) ->
     columns |= {'efficiency': 'efficiency', 'overhead': 'overhead'}
     if cores := lines[0]['cores']:
       title += f': simulated devices on {cores} cores, which show overhead, not speed'
-  table = rich.table.Table(title=title, title_justify='left')
-  for column in columns:
-    table.add_column(column, justify='left' if column in _WORDS else 'right')
-  for line in lines:
-    table.add_row(*(_cell(line[field]) for field in columns.values()))
+  heads = [Column(name, align='left' if name in _WORDS else 'right') for name in columns]
+  rows = [[_cell(line[field]) for field in columns.values()] for line in lines]
   # Wide enough for all columns: a terminal wraps what it cannot show, and rich would cut words.
   console = rich.console.Console(
     file=file or sys.stderr, width=200, highlight=False, markup=False, emoji=False
   )
-  console.print(table)
+  console.print(Table(title, heads, rows).terminal())
 
 
 _COLUMNS = {
