@@ -85,7 +85,9 @@ def ladder_table(ladder: Mapping[str, Any]) -> Table:
 
 
 def _measured(test: Mapping[str, Any], deviation: Mapping[str, Any] | None = None) -> list[Cell]:
-  rows = (count(test.get('rows')), f'{count(test.get("abnormal_rows"))} abnormal')
+  rows: Cell = count(test.get('rows'))
+  if test.get('abnormal_rows') is not None:
+    rows = (rows, f'{count(test["abnormal_rows"])} abnormal')
   # The deviation of the deciding metric alone: the table is wide.
   f1 = {'abnormal': {'f1': leaf(deviation, 'abnormal_f1')}}
   return [rows, *metric_cells(test, f1, _METRICS)]

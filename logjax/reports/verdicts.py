@@ -126,7 +126,7 @@ def verdict(results: Mapping[str, Any]) -> str:
     _compare(title, leaf(test, name), leaf(spread, name), {b: leaf(m, name) for b, m in baselines})
     for name, title in _DECIDING.items()
   ]
-  return ' '.join([*sentences, 'These are differences without intervals: --mode=compare has them.'])
+  return ' '.join([*sentences, 'These differences have no intervals; those of a comparison (mode=compare) have.'])
 
 
 def _compare(

@@ -38,7 +38,7 @@ def test_every_baseline_has_its_words():
   assert set(baseline_scores(['a', 'b'], [True, False], [])) <= set(BASELINES)
 
 
-NO_INTERVALS = ' These are differences without intervals: --mode=compare has them.'
+NO_INTERVALS = ' These differences have no intervals; those of a comparison (mode=compare) have.'
 
 
 def test_the_verdict_names_every_baseline_by_both_metrics():
