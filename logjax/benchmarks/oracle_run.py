@@ -12,9 +12,7 @@ from typing import IO, Any
 import jax
 import ml_collections
 import numpy as np
-import rich.box
 import rich.console
-import rich.table
 
 from logjax.benchmarks.oracle.judge import DISTINCT
 from logjax.benchmarks.oracle.judge import OracleMetrics as Judge
@@ -24,6 +22,7 @@ from logjax.benchmarks.oracle_recorder import ADVERSARIAL, MLE, OutOfTime, Recor
 from logjax.errors import LogjaxError
 from logjax.files import read_json, write_json
 from logjax.oversamplers import table
+from logjax.reports.table import Column, Table
 from logjax.seqgan.fit import fit_generators
 from logjax.seqgan.generators import make_model
 from logjax.seqgan.sets import Sets
@@ -176,31 +175,27 @@ def print_results(results: dict[str, Any], file: IO[str] | None = None) -> None:
   """Prints what `run` returned as a table, on standard output or to `file`."""
   console = rich.console.Console(file=file, highlight=False, soft_wrap=True, markup=False)
   oracle = results['oracle']
-  table = rich.table.Table(
-    title=f'oracle {"from a file" if oracle["origin"] == "file" else "drawn here"}, vocabulary '
+  title = (
+    f'oracle {"from a file" if oracle["origin"] == "file" else "drawn here"}, vocabulary '
     f'{oracle["vocabulary"]:,}, {oracle["length"]} tokens; {results["cell"].upper()}, '
-    f'{results["reward"]} reward',
-    title_justify='left',
-    box=rich.box.SIMPLE_HEAD,
-    pad_edge=False,  # fits 80 columns
+    f'{results["reward"]} reward'
   )
-  table.add_column('rows of')
   measures = {
     'oracle_nll': 'oracle NLL',
     'generator_nll': 'generator NLL',
     'distinct_2': 'distinct-2',
     'self_bleu_2': 'self-BLEU-2',
   }
-  for title in measures.values():
-    table.add_column(title, justify='right')
+  rows = []
   for name, point in (results['references'] | results['generators']).items():
     if point is not None:
       cells = [
         f'{point[measure]:.3f}±{point[measure + "_error"]:.3f}' if measure in point else ''
         for measure in measures
       ]
-      table.add_row(name.replace('_', ' '), *cells)
-  console.print(table)
+      rows.append([name.replace('_', ' '), *cells])
+  columns = [Column('rows of', align='left'), *map(Column, measures.values())]
+  console.print(Table(title, columns, rows).terminal(narrow=True))  # fits 80 columns
   for stage, seconds in results['seconds'].items():
     if stage in results['epochs']:
       done, scheduled = results['epochs'][stage], results['scheduled'][stage]

@@ -26,7 +26,6 @@ from typing import IO, Any
 import jax
 import ml_collections
 import rich.console
-import rich.table
 
 from logjax.benchmarks import calls
 from logjax.benchmarks.measuring import measure
@@ -34,6 +33,7 @@ from logjax.benchmarks.workload import Workload, create_state, real, synthetic
 from logjax.corpora.catalog import CATALOG
 from logjax.errors import LogjaxError
 from logjax.oversamplers import table
+from logjax.reports.table import Column, Table
 from logjax.seqgan.generators import make_model
 from logjax.seqgan.state import SeqGAN, SeqGANState
 from logjax.settings import check as check_values
@@ -154,17 +154,16 @@ def print_table(lines: Sequence[dict[str, Any]], file: IO[str] | None = None) ->
     lines: from `run`.
     file: None for standard error; standard output is for the JSON lines.
   """
-  table = rich.table.Table(title=jax.devices()[0].device_kind, title_justify='left')
-  for field in lines[0]:
-    words = isinstance(lines[0][field], str)
-    table.add_column(field.replace('_', ' '), justify='left' if words else 'right')
-  for line in lines:
-    table.add_row(*map(_cell, line.values()))
-  # Wide enough for all columns: rich would cut words, a terminal wraps the lines instead.
+  heads = [
+    Column(field.replace('_', ' '), align='left' if isinstance(value, str) else 'right')
+    for field, value in lines[0].items()
+  ]
+  rows = [[_cell(value) for value in line.values()] for line in lines]
+  # Wide enough for all columns: a terminal wraps what it cannot show, and rich would cut words.
   console = rich.console.Console(
     file=file or sys.stderr, width=200, highlight=False, markup=False, emoji=False
   )
-  console.print(table)
+  console.print(Table(jax.devices()[0].device_kind, heads, rows).terminal())
 
 
 def _cell(value: Any) -> str:

@@ -1,6 +1,7 @@
-"""What oversampled rows are worth on their own: new, varied, and like real rows that nobody saw.
+"""Quality of generated rows without a detector: new, varied, and like real held-out rows.
 
-G generated rows, n training rows, m held-out rows, T tokens a row, padded with 0 at the end.
+Shapes: G generated rows, n training rows, m held-out rows, N rows of any kind, D draws, T tokens a
+row, padded with 0 at the end.
 """
 
 from typing import Any
@@ -12,6 +13,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.preprocessing import normalize
 
 from logjax.evaluation.diversity import self_bleu
+from logjax.evaluation.formulas import rank, ranked_areas, ratio
 from logjax.examples.text import PAD
 
 # Self-BLEU rises with the number of rows that are compared: this many, or all of fewer.
@@ -29,13 +31,14 @@ def quality(made: np.ndarray, train: np.ndarray, held_out: np.ndarray, seed: int
   Args:
     made: generated rows, int [G, T].
     train: the real rows that they were made from, int [n, T].
-    held_out: real rows of their class that nothing was made from, int [m, T].
+    held_out: other real rows of their class, int [m, T].
     seed: of the choice of rows, the folds and the resamples.
 
   Returns:
-    `distinct_share`: distinct rows, as a share of all. `novel_share`: rows that equal no training
-    row. `self_bleu`: mean self-BLEU-4 of 1,000 rows drawn at random; None for fewer than two.
-    `two_sample`: what the function of that name returns. All others are None of no rows.
+    `distinct_share`: distinct rows as a share of all. `novel_share`: the share of rows that equal
+    no training row. `self_bleu`: mean self-BLEU-4 of 1,000 rows drawn at random, None for fewer
+    than two rows. `two_sample`: the result of that function. Without generated rows all but
+    `two_sample` are None.
   """
   measured: dict[str, Any] = dict.fromkeys(('distinct_share', 'novel_share', 'self_bleu'))
   measured['two_sample'] = two_sample(made, held_out, seed)
@@ -53,24 +56,27 @@ def quality(made: np.ndarray, train: np.ndarray, held_out: np.ndarray, seed: int
 
 
 def two_sample(made: np.ndarray, held_out: np.ndarray, seed: int) -> dict[str, Any]:
-  """Asks how well a classifier tells generated rows from real held-out ones.
+  """Measures how well a classifier separates generated rows from real held-out rows.
 
   Lopez-Paz and Oquab, Revisiting Classifier Two-Sample Tests, 2017, with the area under the ROC
-  curve for the accuracy: 0.5 where the two cannot be told apart, 1 where they always can. The
-  classifier is a logistic regression on the counts of tokens and of pairs of neighbouring tokens.
-  As many rows of one kind as of the other, at most 2,000, are cross-validated in five folds, equal
-  rows in the same one: what is measured is not whether rows are known by heart. Only pairs of rows
-  of the same fold are compared.
+  curve in place of the accuracy: 0.5 for two samples of one distribution, 1 for a perfect
+  separation. The classifier is a logistic regression on the counts of tokens and of pairs of
+  neighbouring tokens. Both kinds have equally many rows, at most 2,000, in five folds of a
+  cross-validation. Equal rows are in the same fold, so that memorised rows do not count. Only rows
+  of the same fold are compared with each other.
+
+  Held-out rows of a later time differ from the training rows, and so from copies of them: the
+  reference is then the value of an oversampler that repeats rows, and not 0.5.
 
   Args:
     made: generated rows, int [G, T].
     held_out: real rows, int [m, T].
-    seed: of all that is random.
+    seed: of all random choices.
 
   Returns:
-    `auroc`; its `interval`, of 95 % by the bootstrap over distinct rows, the classifiers given;
-    `rows`, how many of either kind; `grouped`, False where there are too few distinct rows to keep
-    equal ones in one fold. Or all of them None but `rows`, and `why`.
+    `auroc`; its `interval`, of 95 % by the bootstrap over distinct rows, for the given classifiers;
+    `rows`, the number of either kind; `grouped`, False if too few rows are distinct to keep equal
+    ones in one fold. With too few rows all but `rows` are None, and `why` says so.
   """
   count = min(len(made), len(held_out), _MOST_ROWS)
   if count < _FEWEST_ROWS:
@@ -93,42 +99,40 @@ def two_sample(made: np.ndarray, held_out: np.ndarray, seed: int) -> dict[str, A
     classifier = LogisticRegression(C=1.0, class_weight='balanced', solver='liblinear')
     classifier.fit(counts[fit], generated[fit])
     parts.append((test, classifier.decision_function(counts[test])))
-  weights = _resamples(group, generator)
-  auroc = _within_folds(parts, generated, np.concatenate([np.ones((1, len(rows))), weights]))
+  once = np.ones((1, len(rows)), np.int64)
+  auroc = _within_folds(parts, generated, np.concatenate([once, _resamples(group, generator)]))
   low, high = np.nanpercentile(auroc[1:], [2.5, 97.5])
   interval = [float(low), float(high)]
   return {'auroc': float(auroc[0]), 'interval': interval, 'rows': count, 'grouped': grouped}
 
 
 def _lengths(rows: np.ndarray) -> np.ndarray:
-  """Tokens of each row before its first padding, [N]."""
+  """Counts the tokens of each row before its first padding, [N]."""
   return np.logical_and.accumulate(rows != PAD, axis=1).sum(axis=1)
 
 
 def _row_ids(*parts: np.ndarray) -> np.ndarray:
-  """A number for each row of all parts, equal where rows are."""
+  """Numbers the rows of all parts so that equal rows have equal numbers."""
   return np.unique(np.concatenate(parts), axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def _counts(rows: np.ndarray) -> sparse.csr_array:
-  """How often each row has each token and each pair of neighbours, the end of a row included."""
+  """Counts tokens and pairs of neighbours in each row, the end of the row included."""
   ended = np.pad(rows, ((0, 0), (0, 1))).astype(np.int64)
   size = int(ended.max()) + 1
   first, second = ended[:, :-1], ended[:, 1:]
   row, place = np.nonzero(first != PAD)
+  # A token is its own id; the pair (a, b) has the id size + a * size + b, above all tokens.
   token, pair = first[row, place], size + first[row, place] * size + second[row, place]
   known, column = np.unique(np.concatenate([token, pair]), return_inverse=True)
-  places = (
-    np.tile(row, 2).astype(np.int32),
-    column.astype(np.int32),
-  )  # scikit-learn takes no int64
+  places = (np.tile(row, 2).astype(np.int32), column.astype(np.int32))  # no int64 for scikit-learn
   shape = (len(rows), max(1, len(known)))
   ones = np.ones(len(column))
   return sparse.csr_array(sparse.coo_array((ones, places), shape=shape))
 
 
 def _resamples(group: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-  """Weights of the rows when distinct rows are drawn with replacement, [draws, N]."""
+  """Draws distinct rows with replacement: weights of all rows, [D, N]."""
   groups = int(group.max()) + 1
   drawn = generator.multinomial(groups, np.full(groups, 1 / groups), size=_DRAWS)
   return drawn[:, group]
@@ -137,24 +141,19 @@ def _resamples(group: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 def _within_folds(
   parts: list[tuple[np.ndarray, np.ndarray]], generated: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-  """Share of pairs, one row generated and one real of the same fold, that are ranked rightly.
+  """Computes the AUROC of generated against real rows, over pairs of rows of the same fold.
 
   Args:
     parts: rows and their scores, for every fold.
     generated: bool [N].
-    weights: of the rows, [D, N].
+    weights: of the rows, int [D, N].
 
   Returns:
-    float [D]; NaN where a draw has no such pair.
+    float [D]; NaN for a draw without such a pair.
   """
-  right, pairs = np.zeros((2, len(weights)))
+  won, pairs = np.zeros((2, len(weights)))
   for rows, scores in parts:
-    order = np.argsort(scores)
-    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) > 0)  # equal scores are ties
-    weight = weights[:, rows[order]].astype(np.float64)
-    made = np.add.reduceat(weight * generated[rows[order]], starts, axis=1)
-    real = np.add.reduceat(weight * ~generated[rows[order]], starts, axis=1)
-    below = np.cumsum(real, axis=1) - real / 2
-    right += (made * below).sum(axis=1)
-    pairs += made.sum(axis=1) * real.sum(axis=1)
-  return np.divide(right, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+    ranking = rank(generated[rows], scores)
+    areas = ranked_areas(generated[rows], weights[:, rows], ranking)
+    won, pairs = won + areas['won'], pairs + areas['pairs']
+  return ratio(won, pairs)

@@ -1,4 +1,4 @@
-"""The figures of the ladder and the leaderboard, drawn as those of the report are."""
+"""The figures of the ladder and the leaderboard, in the style of `plots.py`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from logjax.reports.leaderboard_words import detector_title
+from logjax.reports.leaderboard_words import method_title
 from logjax.reports.plots import (
   FIRST,
   MUTED,
@@ -25,15 +25,14 @@ _ENDS = ('low', 'high', 'low_texts', 'high_texts')
 
 
 def ladder(steps: Sequence[Mapping[str, Any]], title: str) -> Markup:
-  """What each step of the ladder reaches, and its control, from the leakiest step downwards.
+  """Draws a row for each step of the ladder, the step with most leaks on top.
 
-  The rungs are the steps; to the right is better. Abnormal F1 and AUROC are of the test rows; the
-  control is the AUROC of the run with permuted labels with its 95 % interval; a grey band is the
-  interval of chance.
+  A row has the abnormal F1 and the AUROC of the test rows. Below them are the AUROC of the run with
+  permuted labels with its 95 % interval, and a grey band for the interval of chance.
 
   Args:
-    steps: of ladder.json; whatever one of them has not, or None, is left out.
-    title: what the figure shows; as in `plots.learning_curves`.
+    steps: of ladder.json; a missing number is left out.
+    title: as in `plots.learning_curves`.
 
   Returns:
     An `<svg>` element.
@@ -42,32 +41,32 @@ def ladder(steps: Sequence[Mapping[str, Any]], title: str) -> Markup:
     figure, axes = new_figure(7.2, 1.0 + 0.34 * len(steps))
     axes.axvline(0.5, color=MUTED, linewidth=1, linestyle=_DASHED)
     lines = (
-      ('abnormal F1', ('test', 'abnormal', 'f1'), SECOND, 's'),
-      ('AUROC', ('test', 'auroc'), FIRST, 'o'),
-      ('AUROC, labels permuted', ('permuted', 'auroc'), THIRD, 'D'),
+      ('abnormal F1', 'test', 'abnormal_f1', SECOND, 's'),
+      ('AUROC', 'test', 'auroc', FIRST, 'o'),
+      ('AUROC, labels permuted', 'permuted', 'auroc', THIRD, 'D'),
     )
-    for label, keys, colour, marker in lines:
-      points = [(leaf(step, keys), place) for place, step in enumerate(steps)]
+    for label, run, metric, colour, marker in lines:
+      points = [(leaf(step.get(run), metric), place) for place, step in enumerate(steps)]
       points = [point for point in points if point[0] is not None]
       values, places = zip(*points, strict=True) if points else ((), ())
       axes.plot(values, places, color=colour, marker=marker, markersize=4, label=label)
     for place, step in enumerate(steps):
       for key, colour, width in (('chance_', MUTED, 9), ('', THIRD, 3)):
-        ends = leaf(step, ('permuted', f'auroc_{key}interval'))
+        ends = (step.get('permuted') or {}).get(f'auroc_{key}interval')
         if ends and None not in ends:
           axes.hlines(place, *ends, color=colour, linewidth=width, alpha=0.35, zorder=1)
     axes.set(xlim=(-0.02, 1.02), xlabel='0.5 is chance for AUROC')
-    _rungs(axes, [str(step.get('name')) for step in steps])
+    _name_rows(axes, [str(step.get('name')) for step in steps])
     axes.legend(loc='lower center', bbox_to_anchor=(0.4, 1), ncols=3, frameon=False)
     return to_svg(figure, title)
 
 
 def forest(table: Mapping[str, Any], title: str) -> Markup:
-  """The entries of a leaderboard's table with their intervals, the best on top.
+  """Draws the entries of a leaderboard's table with their intervals, the best on top.
 
-  F1 of both classes on the left, the normal one as a square; on the right the paired difference of
-  abnormal F1 to the same detector without oversampling. A thick line is the interval over rows, a
-  thin one that over texts. Rivals are hollow.
+  F1 of both classes is on the left, the normal one as a square. On the right is the paired
+  difference of abnormal F1 to the same detector without oversampling. A thick line is the interval
+  over rows, a thin one that over texts. Baselines are hollow.
 
   Args:
     table: one of `make_leaderboard`'s tables.
@@ -86,22 +85,22 @@ def forest(table: Mapping[str, Any], title: str) -> Markup:
     beside.axvline(0, color=MUTED, linewidth=1, linestyle=_DASHED)
     names = []
     for place, entry in enumerate(entries):
-      rival = entry['kind'] == 'rival'
-      name = detector_title(entry)
-      names.append(name if rival else f'{name}, {entry["oversampler"]}')
-      _whisker(axes, place, entry['metrics']['abnormal_f1'], MUTED if rival else SECOND, rival)
+      baseline = entry['kind'] == 'baseline'
+      name = method_title(entry)
+      names.append(name if baseline else f'{name}, {entry["oversampler"]}')
+      colour = MUTED if baseline else SECOND
+      _whisker(axes, place, entry['metrics']['abnormal_f1'], colour, hollow=baseline)
       normal = entry['metrics']['normal_f1']['mean']
       if normal is not None:
-        face = 'none' if rival else FIRST
-        edge = MUTED if rival else FIRST
+        edge, face = (MUTED, 'none') if baseline else (FIRST, FIRST)
         axes.plot(normal, place, 's', color=edge, markerfacecolor=face, markersize=3)
       difference = (entry['versus'].get('none') or {}).get('abnormal_f1')
       decided = 'none' in entry['wins'] or 'none' in entry['losses']
-      _whisker(beside, place, difference, SECOND if decided else MUTED, False)
+      _whisker(beside, place, difference, SECOND if decided else MUTED)
     axes.set_xlabel('abnormal F1 (squares: normal F1)')
     beside.set_xlabel('F1 less that of no oversampling')
-    _rungs(axes, names)
-    _rungs(beside, names)
+    _name_rows(axes, names)
+    _name_rows(beside, names)
     beside.tick_params(length=0, labelleft=False)
     return to_svg(figure, title)
 
@@ -109,15 +108,14 @@ def forest(table: Mapping[str, Any], title: str) -> Markup:
 def few_examples(
   curve: Mapping[str, Any], reference: Mapping[str, Any] | None, title: str
 ) -> Markup:
-  """F1 of one method over how many abnormal rows it was trained on, with its intervals.
+  """Draws the F1 of one method over its number of abnormal training rows, with intervals.
 
-  Abnormal F1 is a line with two bands, over rows and, the paler, over texts; normal F1 a dotted
-  line. The reference's abnormal F1 is a dashed one. All abnormal rows there are stand at the right
-  end.
+  Abnormal F1 is a line with two bands, over rows and, paler, over texts. Normal F1 is a dotted
+  line, the reference's abnormal F1 a dashed one. The right end is training on all abnormal rows.
 
   Args:
     curve: one of `make_leaderboard`'s curves.
-    reference: another one, such as the same detector without oversampling; None for none.
+    reference: another curve, such as the same detector without oversampling; None for none.
     title: as in `plots.learning_curves`.
 
   Returns:
@@ -147,7 +145,7 @@ def few_examples(
 
 
 def _points(curve: Mapping[str, Any], metric: str) -> np.ndarray:
-  """A curve's x, mean and ends over rows and texts, [6, points]; NaN, a gap, where undefined."""
+  """Returns x, mean, and the ends over rows and texts, [6, points]; NaN draws a gap."""
   points = [
     (point['trained_abnormal'], *(point['metrics'][metric][name] for name in ('mean', *_ENDS)))
     for point in curve['points']
@@ -156,9 +154,13 @@ def _points(curve: Mapping[str, Any], metric: str) -> np.ndarray:
 
 
 def _whisker(
-  axes: Axes, place: int, value: Mapping[str, float | None] | None, colour: str, hollow: bool
+  axes: Axes,
+  place: int,
+  value: Mapping[str, float | None] | None,
+  colour: str,
+  hollow: bool = False,
 ) -> None:
-  """A mean with its intervals on one rung; nothing where there is no mean."""
+  """Draws a mean with its intervals in one row; nothing without a mean."""
   if not value or value['mean'] is None:
     return
   ends = [value[name] for name in _ENDS]
@@ -169,7 +171,7 @@ def _whisker(
   axes.plot(value['mean'], place, 'o', color=colour, markerfacecolor=face, markersize=5)
 
 
-def _rungs(axes: Axes, names: Sequence[str]) -> None:
-  """One line a name, the first on top."""
+def _name_rows(axes: Axes, names: Sequence[str]) -> None:
+  """Names the rows, the first on top."""
   axes.set_yticks(range(len(names)), names)
   axes.set_ylim(len(names) - 0.5, -0.5)

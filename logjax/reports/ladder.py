@@ -7,22 +7,32 @@ from typing import Any
 
 from logjax.examples.protocol import LEAKS
 from logjax.reports import comparison_plots
-from logjax.reports.pages import template
-from logjax.reports.wording import CHANCE, Rival, leaf, number, of_control, percent, strongest
+from logjax.reports.pages import write_page
+from logjax.reports.table import Cell, Column, Table
+from logjax.reports.verdicts import (
+  CHANCE,
+  PERMUTED_ROWS,
+  control_cell,
+  detector_of,
+  strongest,
+)
+from logjax.reports.wording import METRIC_COLUMNS, count, leaf, metric_cells, number, percent
 
-_HEAD = (
-  'step',
-  'abnormal P / R / F1',
-  'normal P / R / F1',
-  'AUROC',
-  'AUPRC',
-  'MCC',
-  'strongest rival, abnormal F1',
-  'labels permuted: AUROC',
-  'chance',
-  'accuracy',
-  'chance',
-  'test rows with seen text',
+_METRICS = tuple(name for name in METRIC_COLUMNS if name != 'accuracy')
+_COLUMNS = (
+  Column('step', align='left'),
+  Column('test rows'),
+  *(METRIC_COLUMNS[name] for name in _METRICS),
+  Column('best baseline: F1', style='wraps'),
+  Column('AUROC', 'labels permuted'),
+  Column('accuracy', 'labels permuted'),
+  Column('seen texts'),
+)
+_NOTES = (
+  f'Abnormal is the positive class of AUROC, AUPRC and MCC; a dash is a metric that is undefined. '
+  f'{CHANCE} {PERMUTED_ROWS}',
+  'Seen texts is the share of test rows whose masked text a real training row has too. The best '
+  'baseline has the highest abnormal F1 of those that need no oversampler.',
 )
 
 
@@ -30,59 +40,84 @@ def write_ladder(folder: Path, ladder: Mapping[str, Any]) -> Path:
   """Writes `ladder.html` into a folder and returns its path.
 
   Args:
-    folder: which exists.
-    ladder: with `steps` (`name`, `leaks`, `test`, `test_real`, `permuted`, `seen_text_share`; None
-      where undefined), and where there are any `origin`, `corpus`, `command`, `git_commit`,
-      `device` and `seconds`.
+    folder: an existing folder.
+    ladder: `steps` (`name`, `leaks`, `test`, `test_real`, `permuted`, `seen_text_share`; None where
+      undefined), and optionally `origin`, `corpus`, `command`, `git_commit`, `device` and
+      `seconds`.
   """
-  steps = [dict(step, gone='', rival=_strongest(step)) for step in ladder['steps']]
-  for before, step in pairwise(steps):
-    gone = [name for name in before['leaks'] if name not in step['leaks']]
-    step['gone'] = '; '.join(LEAKS.get(name, name) for name in gone)
-    if 'random_split' in gone:
-      step['gone'] += ' (in order of time equal texts are on both sides again)'
-    if not gone:
-      step['gone'] = 'test rows whose masked text a real training row has'
-  page = template('ladder.html.jinja').render(
-    **{key: ladder.get(key) for key in ('origin', 'command', 'git_commit', 'device', 'seconds')},
+  about = ('origin', 'command', 'git_commit', 'device', 'seconds')
+  return write_page(
+    Path(folder) / 'ladder.html',
+    'ladder.html.jinja',
+    **{key: ladder.get(key) for key in about},
     corpus=ladder.get('corpus') or {},
-    steps=steps,
-    chance=CHANCE,
-    figure=comparison_plots.ladder(steps, 'Metrics at each step of the ladder'),
+    detector=detector_of(ladder),
+    board=ladder_table(ladder),
+    removed=_removed(ladder['steps']),
+    figure=comparison_plots.ladder(ladder['steps'], 'Metrics at each step of the ladder'),
   )
-  path = Path(folder) / 'ladder.html'
-  path.write_text(page, encoding='utf-8', errors='replace')
-  return path
 
 
 def markdown(ladder: Mapping[str, Any]) -> str:
-  """The ladder as a Markdown table, with a row of its own for the real test rows of a step."""
-  rows = [_HEAD, ['---'] * len(_HEAD)]
+  """Returns the ladder as a Markdown table and its notes."""
+  return ladder_table(ladder).markdown()
+
+
+def ladder_table(ladder: Mapping[str, Any]) -> Table:
+  """Builds a row for each step, and one for its real test rows if some were generated."""
+  rows = []
   for step in ladder['steps']:
-    rival = _strongest(step)
-    name = (
-      f'{rival[0].title} {number(leaf(rival[1], ("abnormal", "f1")))}' if rival else number(None)
+    test, control = step.get('test') or {}, step.get('permuted')
+    why = step.get('why_undefined')
+    rows.append(
+      [
+        (step['name'], why) if why else step['name'],
+        *_measured(test, step.get('test_std')),
+        _best_baseline(step),
+        control_cell(control, 'auroc'),
+        control_cell(control, 'accuracy'),
+        percent(step.get('seen_text_share')),
+      ]
     )
-    seen = percent(step['seen_text_share'])
-    control = of_control(step['permuted'])
-    measured = _measured(step['test'], leaf(step.get('test_std'), ('abnormal', 'f1')))
-    rows.append([step['name'], *measured, name, *control, seen])
-    if step['test'].get('synthetic_rows'):
-      rows.append(['real rows only', *_measured(step['test_real']), *[''] * 6])
-  return ''.join(f'| {" | ".join(row)} |\n' for row in rows)
+    if test.get('synthetic_rows'):
+      rows.append(['real rows only', *_measured(step.get('test_real') or {}), *[''] * 4])
+  return Table('', _COLUMNS, rows, _NOTES)
 
 
-def _measured(metrics: Mapping[str, Any], spread: float | None = None) -> list[str]:
-  """Both classes and the metrics of all rows; `spread` is the deviation of the abnormal F1."""
-  classes = [
-    ' / '.join(number(leaf(metrics, (label, name))) for name in ('precision', 'recall', 'f1'))
-    for label in ('abnormal', 'normal')
-  ]
-  if spread:
-    classes[0] += f' ± {spread:.3f}'
-  return classes + [number(leaf(metrics, (name,))) for name in ('auroc', 'auprc', 'mcc')]
+def _measured(test: Mapping[str, Any], deviation: Mapping[str, Any] | None = None) -> list[Cell]:
+  rows: Cell = count(test.get('rows'))
+  if test.get('abnormal_rows') is not None:
+    rows = (rows, f'{count(test["abnormal_rows"])} abnormal')
+  # The deviation of the deciding metric alone: the table is wide.
+  f1 = {'abnormal': {'f1': leaf(deviation, 'abnormal_f1')}}
+  return [rows, *metric_cells(test, f1, _METRICS)]
 
 
-def _strongest(step: Mapping[str, Any]) -> tuple[Rival, Mapping[str, Any]] | None:
-  """The rival with the highest abnormal F1 on the step's test rows, and its metrics."""
-  return next(iter(strongest(step)), None)
+def _best_baseline(step: Mapping[str, Any]) -> Cell:
+  """Returns the abnormal F1 and the name of the baseline with the highest one."""
+  for baseline, metrics in strongest(step):
+    return number(leaf(metrics, 'abnormal_f1')), baseline.title
+  return number(None)
+
+
+def _removed(steps: list[Mapping[str, Any]]) -> Table:
+  """Builds a table of the leak that each step removes and of those that remain."""
+  removed = ['']
+  for before, step in pairwise(steps):
+    gone = [name for name in before['leaks'] if name not in step['leaks']]
+    words = '; '.join(LEAKS.get(name, name) for name in gone)
+    if 'random_split' in gone:
+      words += ' (in order of time equal texts are on both sides again)'
+    removed.append(words or 'test rows whose masked text a real training row has')
+  return Table(
+    '',
+    [
+      Column('step', align='left'),
+      Column('no longer', align='left', style='words'),
+      Column('still leaks', align='left', style='words'),
+    ],
+    [
+      [step['name'], gone, ', '.join(step['leaks']) or 'nothing']
+      for step, gone in zip(steps, removed, strict=True)
+    ],
+  )

@@ -1,16 +1,24 @@
-"""The templates of the HTML pages: all escaped, with the words of `wording` as filters."""
+"""Writes the HTML pages from templates: all text is escaped, missing values render as nothing."""
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
 from logjax.reports.wording import count, duration, number, percent, shown
 
 
-def template(name: str) -> jinja2.Template:
-  """Returns a template of this folder by its file name."""
-  return _environment().get_template(name)
+def write_page(path: Path, template: str, **context: Any) -> Path:
+  """Renders a template of this folder to a file and returns its path.
+
+  The file appears whole or not at all. Half a surrogate pair, which JSON can hold, becomes '?'.
+  """
+  page = _environment().get_template(template).render(**context)
+  partial = path.with_name(path.name + '.part')
+  partial.write_text(page, encoding='utf-8', errors='replace')
+  partial.replace(path)
+  return path
 
 
 @functools.cache
@@ -22,11 +30,6 @@ def _environment() -> jinja2.Environment:
     trim_blocks=True,
     lstrip_blocks=True,
   )
-  environment.filters |= {
-    'number': number,
-    'count': count,
-    'percent': percent,
-    'duration': duration,
-    'shown': shown,
-  }
+  filters = (number, count, percent, duration, shown)
+  environment.filters |= {filter.__name__: filter for filter in filters}
   return environment

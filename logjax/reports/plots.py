@@ -1,7 +1,7 @@
-"""The report's figures: inline SVG whose colours and letters are the page's own.
+"""The report's figures: inline SVG with the colours and the typeface of the page.
 
-Matplotlib draws with stand-in colours, which become CSS variables of the page afterwards, so that
-one drawing serves light, dark and print; text stays text and takes the page's typeface.
+Matplotlib draws with stand-in colours. Afterwards these become CSS variables of the page, so that
+one drawing serves light mode, dark mode and print. Text stays text.
 """
 
 import io
@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Stand-in colour -> variable of head.html.jinja. Not black, which SVG leaves out as its default.
+# Stand-in colour -> variable of head.html.jinja. SVG omits black, its default, so none is black.
 _COLOURS = {
   '#010101': 'var(--muted)',
   '#010102': 'var(--rule)',
@@ -47,13 +47,13 @@ STYLE = {
 
 
 def learning_curves(curves: Mapping[str, pl.DataFrame], title: str) -> Markup:
-  """A panel of at most three curves over epochs: each run thin, the mean of the runs bold.
+  """Draws at most three curves over epochs: each run thin, the mean of the runs bold.
 
   Args:
     curves: name -> frame with the columns run, epoch and value; drawn in the colours --normal,
       --abnormal and --ink, in this order.
-    title: what the panel shows, for readers who cannot see it; tells its element ids apart from
-      those of every other figure of the page.
+    title: a description for readers who cannot see the panel; unique on the page, because element
+      ids begin with it.
 
   Returns:
     An `<svg>` element.
@@ -76,12 +76,12 @@ def learning_curves(curves: Mapping[str, pl.DataFrame], title: str) -> Markup:
 def precision_recall(
   precision: Sequence[float], recall: Sequence[float], chance: float | None, title: str
 ) -> Markup:
-  """The precision-recall curve of the abnormal class and, dashed, what chance would give.
+  """Draws the precision-recall curve of the abnormal class and, dashed, that of chance.
 
   Args:
     precision: [K].
     recall: [K], ascending.
-    chance: the precision of guessing, which is the share of abnormal rows; None draws no line.
+    chance: the precision of guessing, equal to the share of abnormal rows; None draws no line.
     title: as in `learning_curves`.
 
   Returns:
@@ -91,7 +91,7 @@ def precision_recall(
     figure, axes = new_figure(4.4, 3.2)
     if chance is not None:
       axes.axhline(chance, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-      # Beside the line on the side where there is room.
+      # Above the line, or below it if there is no room above.
       axes.annotate(
         f'chance {100 * chance:.3g} %',
         (0, chance),
@@ -118,7 +118,7 @@ def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def to_svg(figure: Figure, title: str) -> Markup:
-  """Returns the figure as an element of a page: no prologue, no metadata, ids of its own.
+  """Returns the figure as an element of a page: no prologue, no metadata, unique ids.
 
   Args:
     figure: drawn in the colours of this module.

@@ -1,8 +1,8 @@
-"""`report.html`: one self-contained page that says what a run did and how far to believe it.
+"""`report.html`: one self-contained page about a run.
 
-Reads what the run left in its workdir (`results.json`, `metrics.jsonl`, `details.json`) and nothing
-else. The words and the looks are in `report.html.jinja`; here the numbers are put in order. Log
-text is hostile until escaped: everything passes through Jinja's autoescape.
+Reads `results.json`, `metrics.jsonl` and `details.json` of a workdir and nothing else. Each section
+belongs to a block of these files; an absent block is an absent section. The texts are in
+`report.html.jinja`. Log text is hostile until escaped: Jinja escapes everything.
 """
 
 import difflib
@@ -19,63 +19,80 @@ from logjax.errors import LogjaxError
 from logjax.examples.protocol import LEAKS
 from logjax.files import read_json
 from logjax.reports import plots
-from logjax.reports.pages import template
+from logjax.reports.pages import write_page
 from logjax.reports.paper import paper_rows, why_not_comparable
-from logjax.reports.wording import count, quality_words, shown, strongest, verdict
-
-STAGES = {
-  'generator_mle': 'Generator, maximum likelihood',
-  'discriminator_pretrain': 'Discriminator, pretraining',
-  'adversarial': 'Generator against discriminator',
-  'autoencoder_smote': 'Autoencoder of SMOTE',
-  'autoencoder_normal': 'Autoencoder of normal rows',
-  'autoencoder_abnormal': 'Autoencoder of abnormal rows',
-  'gru': 'GRU classifier',
-}
+from logjax.reports.table import Column, Table
+from logjax.reports.verdicts import (
+  PERMUTED_ROWS,
+  Detector,
+  detector_of,
+  quality_words,
+  strongest,
+  verdict,
+)
+from logjax.reports.wording import (
+  METRIC_COLUMNS,
+  count,
+  leaf,
+  metric_cells,
+  number,
+  readable,
+  shown,
+)
 
 _NOT_CURVES = frozenset({'stage', 'set', 'repetition', 'epoch', 'seconds', 'step', 'rows'})
 _MOST_ROWS = 50  # generated lines, and mistakes of either kind
+_REPETITION = {
+  'train_loss': 'train loss',
+  'train_accuracy': 'train accuracy',
+  'valid_loss': 'valid loss',
+  'valid_accuracy': 'valid accuracy',
+  'accuracy': 'test accuracy',
+  'abnormal_f1': 'abnormal F1',
+  'auprc': 'AUPRC',
+  'mcc': 'MCC',
+}
 
 
 def write_report(workdir: Path) -> Path:
   """Writes `report.html` into a run's workdir and returns its path.
 
-  Only `results.json` must exist; every section copes with what a run did not do or record.
-
   Args:
-    workdir: the run's folder, with `results.json` and where there are any `metrics.jsonl` (one
-      object a logged epoch, see `STAGES`) and `details.json` (generated lines, mistakes,
-      precision-recall points).
+    workdir: the run's folder with `results.json` and optionally `metrics.jsonl` (one object a
+      logged epoch) and `details.json` (generated lines, mistakes, precision-recall points).
 
   Raises:
     LogjaxError: `results.json` is missing, or one of the three files cannot be read.
   """
   workdir = Path(workdir)
-  cure, details = 'run --mode=train in this workdir', workdir / 'details.json'
+  cure, details_path = 'run --mode=train in this workdir', workdir / 'details.json'
   results = read_json(workdir / 'results.json', dict, cure)
-  details = read_json(details, dict, cure) if details.exists() else {}
-  page = template('report.html.jinja').render(
+  details = read_json(details_path, dict, cure) if details_path.exists() else {}
+  detector = detector_of(results)
+  paper, paper_note = _paper(results, detector)
+  return write_page(
+    workdir / 'report.html',
+    'report.html.jinja',
     results=results,
+    origin=results.get('origin'),
+    command=results.get('command'),
+    detector=detector,
     leaks=[(name, LEAKS.get(name, '')) for name in results.get('leaks') or []],
-    rows=_result_rows(results),
-    paper_note=_paper(results)[1],
+    table_of_results=_results_table(results, detector, paper),
+    repetitions=_repetitions(results.get('repetitions') or []),
+    paper_note=paper_note,
     verdict=verdict(results),
+    permuted_note=PERMUTED_ROWS,
     quality_words=quality_words((results.get('oversampler') or {}).get('quality') or {}),
-    stages=_learning_curves(workdir / 'metrics.jsonl'),
-    seconds=_numeric(results.get('seconds')),
-    curve=_precision_recall(results, details),
-    generated=_beside_nearest(details.get('generated') or []),
-    mistakes=_mistakes(details.get('mistakes') or []),
+    phases=_learning_curves(workdir / 'metrics.jsonl'),
+    seconds=_finite_numbers(results.get('seconds')),
+    curve=_precision_recall(results.get('test') or {}, details.get('precision_recall') or {}),
+    generated=_marked(details.get('generated') or []),
+    mistakes=_mistakes(details.get('mistakes') or [], detector),
   )
-  path = workdir / 'report.html'
-  partial = path.with_name(path.name + '.part')
-  # JSON can hold half a surrogate pair.
-  partial.write_text(page, encoding='utf-8', errors='replace')
-  partial.replace(path)
-  return path
 
 
-def _numeric(values: Mapping[str, Any] | None) -> dict[str, float]:
+def _finite_numbers(values: Mapping[str, Any] | None) -> dict[str, float]:
   return {
     key: value
     for key, value in (values or {}).items()
@@ -83,37 +100,57 @@ def _numeric(values: Mapping[str, Any] | None) -> dict[str, float]:
   }
 
 
-def _result_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
-  """The rows of the results table: the detector, its rivals, unseen texts, the paper."""
-  repetitions = len(results.get('repetitions') or [])
-  rows = [
-    {
-      'name': 'Detector',
-      'note': f'mean ± sd of {repetitions} repetitions' if repetitions > 1 else '',
-      'metrics': results.get('test') or {},
-      'std': results.get('test_std') or {},
-    }
-  ]
-  if rows[0]['metrics'].get('synthetic_rows') and results.get('test_real'):
-    note = 'without the generated test rows'
-    rows.append({'name': 'Detector, real rows', 'note': note, 'metrics': results['test_real']})
-  for rival, metrics in strongest(results):
-    rows.append({'name': rival.title, 'note': rival.about, 'metrics': metrics})
-  unseen = results.get('test_unseen')
-  if unseen:
-    note = (
+def _results_table(
+  results: Mapping[str, Any], detector: Detector, paper: list[dict[str, Any]]
+) -> Table:
+  """Builds the table of results: the detector, its baselines, unseen texts and the paper."""
+  test, repetitions = results.get('test') or {}, len(results.get('repetitions') or [])
+  spread = f', mean ± sd of {repetitions} repetitions' if repetitions > 1 else ''
+  rows = [((detector.title, f'the detector{spread}'), test, results.get('test_std'))]
+  if test.get('synthetic_rows') and results.get('test_real'):
+    name = 'The detector, real rows', 'without the generated test rows'
+    rows.append((name, results['test_real'], None))
+  for baseline, metrics in strongest(results):
+    rows.append(((baseline.title, 'baseline: ' + baseline.about), metrics, None))
+  if unseen := results.get('test_unseen'):
+    about = (
       f'only the {count(unseen.get("rows"))} real test rows whose masked text no real training row '
       f'has, {count(unseen.get("abnormal_rows"))} of them abnormal'
     )
-    rows.append({'name': 'Detector, unseen texts', 'note': note, 'metrics': unseen})
-  for row in _paper(results)[0]:
+    rows.append((('The detector, unseen texts', about), unseen, None))
+  for row in paper:
     name = 'with SeqGAN' if row['oversampler'] == 'seqgan' else 'without oversampling'
-    rows.append({'name': f'The paper, {name}', 'note': 'as published', 'metrics': row})
-  return rows
+    rows.append(((f'The paper, {name}', 'as published'), row, None))
+  columns = [Column('', align='left'), *METRIC_COLUMNS.values()]
+  return Table(
+    'Test results',
+    columns,
+    [[name, *metric_cells(metrics, deviation)] for name, metrics, deviation in rows],
+  )
 
 
-def _paper(results: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str]:
-  """The paper's rows where they are comparable, else none and the sentence why not."""
+def _repetitions(repetitions: list[dict[str, Any]]) -> Table | None:
+  """Builds a table with a row for each repetition; None for fewer than two."""
+  if len(repetitions) < 2:
+    return None
+  columns = [Column('repetition', align='left')]
+  rows = [[str(place + 1)] for place in range(len(repetitions))]
+  for name, title in _REPETITION.items():
+    values = [one.get(name, leaf(one, name)) for one in repetitions]
+    if any(value is not None for value in values):
+      columns.append(Column(title))
+      for row, value in zip(rows, values, strict=True):
+        row.append(number(value))
+  return Table('Repetitions', columns, rows)
+
+
+def _paper(results: Mapping[str, Any], detector: Detector) -> tuple[list[dict[str, Any]], str]:
+  """Returns the paper's rows if they are comparable, else none and the sentence why not.
+
+  The paper is about lines: for another kind of input there is no row and no sentence.
+  """
+  if detector.kind != 'lines':
+    return [], ''
   corpus = results.get('corpus') or {}
   run = (
     corpus.get('name') or 'without a name',
@@ -121,11 +158,15 @@ def _paper(results: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str]:
     corpus.get('abnormal') or 0,
     results.get('origin') or 'real',
   )
-  return [asdict(row) for row in paper_rows(*run) or ()], why_not_comparable(*run)
+  note = why_not_comparable(*run) or (
+    'The paper measured on other rows than this run: on 95 % of all its lines, the generated ones '
+    'included where it used SeqGAN.'
+  )
+  return [asdict(row) for row in paper_rows(*run) or ()], note
 
 
 def _learning_curves(path: Path) -> list[dict[str, Any]]:
-  """The stages that were trained, each with panels of curves; empty where nothing was logged."""
+  """Draws the logged phases in the order they were logged, each as panels of curves."""
   points = []
   for line_number, line in enumerate(
     path.read_text(encoding='utf-8', errors='replace').splitlines() if path.exists() else [],
@@ -140,53 +181,50 @@ def _learning_curves(path: Path) -> list[dict[str, Any]]:
     run = ' '.join(f'{key} {entry[key]}' for key in ('set', 'repetition') if key in entry)
     points += [
       (str(entry.get('stage')), key, run, float(entry['epoch']), float(value))
-      for key, value in _numeric(entry).items()
+      for key, value in _finite_numbers(entry).items()
       if key not in _NOT_CURVES
     ]
-  schema = {'stage': pl.String, 'name': pl.String, 'run': pl.String, 'epoch': pl.Float64}
+  schema = {'phase': pl.String, 'name': pl.String, 'run': pl.String, 'epoch': pl.Float64}
   frame = pl.DataFrame(points, schema | {'value': pl.Float64}, orient='row')
   # A resumed run logs some epochs again.
-  frame = frame.unique(['stage', 'name', 'run', 'epoch'], keep='last', maintain_order=True)
-  logged = frame['stage'].unique(maintain_order=True)
-  order = [stage for stage in STAGES if stage in logged]
+  frame = frame.unique(['phase', 'name', 'run', 'epoch'], keep='last', maintain_order=True)
   return [
-    {'title': STAGES.get(stage, stage), 'panels': _panels(stage, frame.filter(stage=stage))}
-    for stage in order + [stage for stage in logged if stage not in STAGES]
+    {'title': readable(phase['phase'][0]), 'panels': _panels(phase)}
+    for phase in frame.partition_by('phase', maintain_order=True)
   ]
 
 
-def _panels(stage: str, frame: pl.DataFrame) -> list[dict[str, Any]]:
-  """One panel a quantity; what was measured on train and on validation shares a panel."""
+def _panels(frame: pl.DataFrame) -> list[dict[str, Any]]:
+  """Draws one panel a quantity of a phase; train and validation share a panel."""
   quantity = pl.col('name').str.replace('^(train|valid)_', '').alias('quantity')
   panels = []
   for part in frame.with_columns(quantity).partition_by('quantity', maintain_order=True):
     curves = {curve['name'][0]: curve for curve in part.partition_by('name', maintain_order=True)}
-    title = (part['quantity'][0] if len(curves) > 1 else next(iter(curves))).replace('_', ' ')
+    several = len(curves) > 1
+    title = (part['quantity'][0] if several else next(iter(curves))).replace('_', ' ')
     panels.append(
       {
         'title': title,
-        'names': [name.replace('_', ' ') for name in curves] if len(curves) > 1 else [],
+        'names': [name.replace('_', ' ') for name in curves] if several else [],
         'runs': part['run'].n_unique(),
-        'svg': plots.learning_curves(curves, f'{STAGES.get(stage, stage)}: {title}'),
+        'svg': plots.learning_curves(curves, f'{readable(part["phase"][0])}: {title}'),
       }
     )
   return panels
 
 
-def _precision_recall(results: Mapping[str, Any], details: Mapping[str, Any]) -> str:
-  """The figure, or '' where no curve was recorded."""
-  points = details.get('precision_recall') or {}
+def _precision_recall(test: Mapping[str, Any], points: Mapping[str, Any]) -> str:
+  """Draws the precision-recall curve; '' if none was recorded."""
   if not points.get('recall'):
     return ''
-  test = results.get('test') or {}
   rows, abnormal = test.get('rows'), test.get('abnormal_rows')
   chance = abnormal / rows if rows and abnormal is not None else None
   title = 'Precision over recall of abnormal test rows'
   return plots.precision_recall(points['precision'], points['recall'], chance, title)
 
 
-def _beside_nearest(generated: list[dict[str, Any]]) -> list[dict[str, Any]]:
-  """Generated lines with the words marked that their nearest real line does not have there."""
+def _marked(generated: list[dict[str, Any]]) -> list[dict[str, Any]]:
+  """Splits generated texts and their nearest real ones into parts: (words, do they differ?)."""
   rows = []
   for line in generated[:_MOST_ROWS]:
     words, nearest = shown(line.get('text')).split(), shown(line.get('nearest')).split()
@@ -199,13 +237,23 @@ def _beside_nearest(generated: list[dict[str, Any]]) -> list[dict[str, Any]]:
   return rows
 
 
-def _mistakes(mistakes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-  """Missed abnormal lines and false alarms, each from the worst score on."""
-  missed = [mistake for mistake in mistakes if mistake.get('abnormal')]
-  alarms = [mistake for mistake in mistakes if not mistake.get('abnormal')]
-  missed.sort(key=lambda mistake: mistake.get('score') or 0)
-  alarms.sort(key=lambda mistake: -(mistake.get('score') or 0))
-  return [
-    {'title': 'Abnormal lines taken for normal', 'truth': 'abnormal', 'rows': missed[:_MOST_ROWS]},
-    {'title': 'Normal lines taken for abnormal', 'truth': 'normal', 'rows': alarms[:_MOST_ROWS]},
+def _mistakes(mistakes: list[dict[str, Any]], detector: Detector) -> list[Table]:
+  """Builds tables of missed abnormal examples and of false alarms, the worst score first."""
+  columns = [
+    Column('where', align='left', style='where code'),
+    Column('score'),
+    Column('truth', align='left'),
+    Column('text', align='left', style='text code'),
   ]
+  tables = []
+  for truth, other in (('abnormal', 'normal'), ('normal', 'abnormal')):
+    wrong = [one for one in mistakes if bool(one.get('abnormal')) == (truth == 'abnormal')]
+    wrong.sort(key=lambda one: one.get('score') or 0, reverse=truth == 'normal')
+    rows = [
+      [one.get('where') or '–', number(one.get('score')), truth, shown(one.get('text'))]
+      for one in wrong[:_MOST_ROWS]
+    ]
+    if rows:
+      title = f'{truth.capitalize()} {detector.example}s taken for {other}'
+      tables.append(Table(title, columns, rows))
+  return tables

@@ -1,122 +1,110 @@
-"""The results of a run, a ladder or a comparison as the terminal shows them."""
+"""Prints the results of a run, a ladder or a comparison on the terminal."""
 
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import rich.console
-import rich.table
 
-from logjax.reports.leaderboard_words import markdown
-from logjax.reports.wording import CHANCE, leaf, number, of_control, percent, strongest, verdict
+from logjax.reports.ladder import ladder_table
+from logjax.reports.leaderboard import board
+from logjax.reports.leaderboard_words import COMPARISONS, basis, title, verdict
+from logjax.reports.table import Cell, Column, Table
+from logjax.reports.verdicts import PERMUTED_ROWS, detector_of, strongest
+from logjax.reports.verdicts import verdict as verdict_of_run
+from logjax.reports.wording import METRIC_COLUMNS, leaf, number, percent, plural
 
-_ROWS = (
-  ('abnormal precision', ('abnormal', 'precision')),
-  ('abnormal recall', ('abnormal', 'recall')),
-  ('abnormal F1', ('abnormal', 'f1')),
-  ('normal precision', ('normal', 'precision')),
-  ('normal recall', ('normal', 'recall')),
-  ('normal F1', ('normal', 'f1')),
-  ('accuracy', ('accuracy',)),
-  ('AUROC', ('auroc',)),
-  ('AUPRC', ('auprc',)),
-  ('MCC', ('mcc',)),
-)
-_MOST_RIVALS = 3  # columns of the table, which 100 characters hold
+_MOST_BASELINES = 3  # columns of the table, which 100 characters hold
 _HEAD_WIDTH = 15
-_LADDER_WIDTH = 1_000  # more characters than its table has; a narrower terminal breaks the lines
-_OVERALL = ('\nAUROC', '\nAUPRC', '\nMCC')
+_WIDE = 1_000  # more characters than any table has; a narrower terminal breaks the lines
+_LEADERBOARD = (
+  'detector',
+  'oversampler',
+  'abnormal F1',
+  'normal F1',
+  'AUPRC',
+  'F1 less none',
+  'F1 less random',
+)
 
 
-def print_results(results: dict[str, Any], workdir: Path, file: IO[str] | None = None) -> None:
-  """Prints the test numbers, the strongest rivals beside them, and where the report is.
+def print_results(results: Mapping[str, Any], workdir: Path, file: IO[str] | None = None) -> None:
+  """Prints the test numbers of a run, its strongest baselines, and the path of its report.
 
   Args:
-    results: of `experiment.train`, or of `experiment.evaluate`, which lacks what is not a test
-      number.
+    results: of `experiment.train`, or of `experiment.evaluate`, which has the test numbers only.
     workdir: of the run.
-    file: where to; None for standard output.
+    file: to print to; None for standard output.
   """
   console = _console(file)
-  rivals = strongest(results)
-  shown = rivals[:_MOST_RIVALS]
-  repetitions = len(results['repetitions'])
-  table = rich.table.Table(title=_title(results), title_justify='left')
-  table.add_column('test', no_wrap=True)
-  table.add_column('autoencoders\nand GRU', justify='right')
-  for rival, _ in shown:
-    table.add_column(textwrap.fill(rival.title, _HEAD_WIDTH), justify='right')
-  for label, keys in _ROWS:
-    mean, std = leaf(results['test'], keys), leaf(results['test_std'], keys)
-    spread = f' ± {std:.3f}' if std is not None else ''
-    cells = [number(leaf(metrics, keys)) for _, metrics in shown]
-    table.add_row(label, number(mean) + spread, *cells)
-  console.print(table)
-  test = results['test']
-  console.print(
-    f'{test["rows"]:,} test rows, {test["abnormal_rows"]:,} abnormal, '
-    f'{test["synthetic_rows"]:,} generated; {repetitions} repetition{"s" * (repetitions != 1)}'
-  )
-  if len(rivals) > len(shown):
+  baselines, test = strongest(results), results['test']
+  shown = baselines[:_MOST_BASELINES]
+  columns = [Column('test', align='left'), Column(_folded(detector_of(results).title))]
+  columns += [Column(_folded(baseline.title)) for baseline, _ in shown]
+  rows: list[list[Cell]] = []
+  for name, column in METRIC_COLUMNS.items():
+    deviation = leaf(results.get('test_std'), name)
+    spread = '' if deviation is None else f' ± {number(deviation)}'
+    rows.append([column.name, number(leaf(test, name)) + spread])
+    rows[-1] += [number(leaf(metrics, name)) for _, metrics in shown]
+  leaks = ', '.join(results['leaks'])
+  protocol = f'{results["protocol"]} protocol, ' + (f'leaks: {leaks}' if leaks else 'no leaks')
+  console.print(Table(protocol, columns, rows).terminal())
+  counts = [f'{test["rows"]:,} test rows', f'{test["abnormal_rows"]:,} abnormal']
+  if 'synthetic_rows' in test:
+    counts.append(f'{test["synthetic_rows"]:,} generated')
+  repetitions = len(results.get('repetitions') or [])
+  console.print(', '.join(counts) + f'; {plural(repetitions, "repetition")}' * bool(repetitions))
+  if len(baselines) > len(shown):
     console.print(
-      f'shown are {len(shown)} of {len(rivals)} rivals, those with the highest abnormal F1; '
+      f'{len(shown)} of {len(baselines)} baselines are shown, those with the highest abnormal F1; '
       'the report has all'
     )
-  if 'seen_text_share' in results:
+  if results.get('seen_text_share') is not None:
     share = percent(results['seen_text_share'])
     console.print(f'{share} of the test rows have a masked text that real training rows have')
-    console.print(verdict(results))
+  if 'baselines' in results:
+    console.print(verdict_of_run(results))
     console.print(f'report: {workdir / "report.html"}')
   if results.get('permuted_labels'):
-    console.print('PERMUTED labels: there is nothing to learn')
-  _say_simulated(results, console)
+    console.print(f'PERMUTED labels: there is nothing to learn. {PERMUTED_ROWS}')
+  _print_simulated(results, console)
 
 
-def print_ladder(ladder: dict[str, Any], workdir: Path) -> None:
-  """Prints one row a step, and one more for the real test rows where others test too.
+def print_ladder(ladder: Mapping[str, Any], workdir: Path) -> None:
+  """Prints one row a step, and one for its real test rows if some were generated.
 
   Args:
     ladder: of `ladder.run`.
     workdir: of the ladder.
   """
-  console = _console(None, _LADDER_WIDTH)
-  title = f'{ladder["corpus"]["name"]}, {ladder["protocol"]} readings: a leak less at each step'
-  table = rich.table.Table(title=title, title_justify='left')
-  table.add_column('step', no_wrap=True)
-  for head in ('abnormal\nP', '\nR', '\nF1', 'normal\nP', '\nR', '\nF1', *_OVERALL):
-    table.add_column(head, justify='right')
-  for head in ('labels permuted:\nAUROC', '\nchance', '\naccuracy', '\nchance'):
-    table.add_column(head, justify='right', no_wrap=True)
-  table.add_column('test rows\nwith seen text', justify='right')
-  for step in ladder['steps']:
-    table.add_row(
-      step['name'],
-      *_cells(step['test']),
-      *of_control(step['permuted']),
-      percent(step['seen_text_share']),
-    )
-    if step['test'].get('synthetic_rows'):
-      table.add_row('  real test rows only', *_cells(step['test_real']), *[''] * 5)
-  console.print(table)
-  console.print(CHANCE)
-  for step in ladder['steps']:
-    if step.get('why_undefined'):
-      console.print(f'{step["name"]}: {step["why_undefined"]}')
+  console = _console(None, _WIDE)
+  heading = f'{ladder["corpus"]["name"]}, {ladder["protocol"]} readings: a leak less at each step'
+  table = ladder_table(ladder)._replace(title=heading)
+  console.print(table.terminal())
+  for note in table.notes:
+    console.print(note)
   console.print(f'report: {workdir / "ladder.html"}')
-  _say_simulated(ladder, console)
+  _print_simulated(ladder, console)
 
 
-def print_leaderboard(leaderboard: dict[str, Any], workdir: Path) -> None:
-  """Prints the leaderboard, which is a Markdown table, and where the page is.
+def print_leaderboard(leaderboard: Mapping[str, Any], workdir: Path) -> None:
+  """Prints the deciding columns of each table, its verdict, and the paths of the page and the rest.
 
   Args:
     leaderboard: of `compare.run`.
     workdir: of the comparison.
   """
-  console = _console(None)
-  console.print(markdown(leaderboard))
+  console = _console(None, _WIDE)
+  for table in leaderboard['tables']:
+    console.print(board(table).select(*_LEADERBOARD)._replace(title=title(table)).terminal())
+    for sentence in [basis(table), *verdict(table)]:
+      console.print(f'- {sentence}')
+  console.print(COMPARISONS)
+  console.print(f'all columns: {workdir / "leaderboard.md"}')
   console.print(f'report: {workdir / "leaderboard.html"}')
-  _say_simulated(leaderboard, console)
+  _print_simulated(leaderboard, console)
 
 
 def _console(file: IO[str] | None, width: int | None = None) -> rich.console.Console:
@@ -125,20 +113,10 @@ def _console(file: IO[str] | None, width: int | None = None) -> rich.console.Con
   return rich.console.Console(file=file, width=width, **plain)
 
 
-def _cells(metrics: dict[str, Any]) -> list[str]:
-  both = [
-    number(leaf(metrics, (label, name)))
-    for label in ('abnormal', 'normal')
-    for name in ('precision', 'recall', 'f1')
-  ]
-  return both + [number(leaf(metrics, (name.strip().lower(),))) for name in _OVERALL]
+def _folded(title: str) -> str:
+  return textwrap.fill(title, _HEAD_WIDTH)
 
 
-def _say_simulated(results: dict[str, Any], console: rich.console.Console) -> None:
+def _print_simulated(results: Mapping[str, Any], console: rich.console.Console) -> None:
   if results['origin'] == 'simulated':
     console.print('SIMULATED corpus: these numbers say nothing about real logs')
-
-
-def _title(results: dict[str, Any]) -> str:
-  leaks = ', '.join(results['leaks'])
-  return f'{results["protocol"]} protocol, ' + (f'leaks: {leaks}' if leaks else 'no leaks')

@@ -16,8 +16,7 @@ from logjax import detectors
 from logjax.errors import LogjaxError
 from logjax.files import write_json
 from logjax.oversamplers.table import TABLE
-from logjax.reports.leaderboard import write_leaderboard
-from logjax.reports.leaderboard_words import markdown
+from logjax.reports.leaderboard import markdown, write_leaderboard
 from logjax.settings import flatten
 from logjax.studies.leaderboard import Cell, make_leaderboard
 from logjax.studies.subrun import Part, about_parts, claimed, do_part
@@ -147,7 +146,8 @@ def _cell(key: Key, part: Part) -> Cell:
     abnormal=scores.abnormal,
     scores=scores.scores,
     thresholds=scores.thresholds,
-    rivals=scores.baselines,
+    baselines=scores.baselines,
+    baseline_thresholds=scores.baseline_thresholds,
     group=scores.group,
     leaks=tuple(part.results['leaks']),
     trained_abnormal=train['abnormal'] - train['synthetic'],

@@ -1,9 +1,9 @@
-"""Who is better, and how sure that is: methods compared over seeds, test rows and texts.
+"""The leaderboard: methods compared over seeds, test rows and texts.
 
-Everything is measured on real test rows; where some were generated, entries have the metrics on
-all test rows beside. Every mean has an interval over seeds and test rows, and one over seeds and
-texts: lines of one text have one score, so that a burst of them says no more than one. A win or a
-loss is what both intervals of a difference say.
+Metrics are of the real test rows. If some test rows were generated, entries also have the metrics
+of all test rows. Every mean has an interval over seeds and test rows, and one over seeds and texts:
+lines of one text have one score, so that a burst of them says no more than one line. A win or a
+loss needs both intervals of a difference to exclude zero.
 """
 
 import math
@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from logjax.evaluation.formulas import METRICS
 from logjax.evaluation.intervals import over_rows_and_texts, standing
-from logjax.evaluation.resampling import METRICS
-from logjax.reports.leaderboard_words import BASELINES
+from logjax.reports.leaderboard_words import REFERENCE_OVERSAMPLERS
 from logjax.studies.leaderboard_cells import (
   Cell,
+  CellRows,
   Measured,
   Method,
-  Rows,
   Seeds,
   check_cells,
   measure_all,
@@ -43,12 +43,12 @@ def make_leaderboard(cells: Sequence[Cell], draws: int = 1000) -> dict[str, Any]
 
   Returns:
     A dict ready for JSON. `tables` has a table for each protocol and abnormal_train, with its
-    entries by falling abnormal F1; `curve` has, for each method of a protocol that was trained on
-    several numbers of abnormal rows, a point for each.
+    entries by falling abnormal F1. `curve` has the methods that were trained on several numbers of
+    abnormal rows, with a point for each number.
 
   Raises:
-    ValueError: for two cells that are the same.
-    LogjaxError: for cells of different logs.
+    ValueError: two cells are the same.
+    LogjaxError: cells are of different logs.
   """
   check_cells(cells)
   groups = defaultdict(list)
@@ -59,14 +59,14 @@ def make_leaderboard(cells: Sequence[Cell], draws: int = 1000) -> dict[str, Any]
 
 
 def _table(protocol: str, abnormal_train: int, cells: list[Cell], draws: int) -> dict[str, Any]:
-  """All methods that were run with one protocol and one number of abnormal training rows."""
+  """Compares the methods of one protocol and one number of abnormal training rows."""
   methods = measure_real(cells, draws)
   everywhere = measure_all(cells, draws)
-  rivals = _rivals(methods)
-  strongest = rivals[0] if rivals else None
+  baselines = _baselines(methods)
+  strongest = baselines[0] if baselines else None
   entries = []
   for method, seeds in methods.items():
-    compared = _compared(method, methods, strongest, rivals) if method.kind == 'detector' else {}
+    compared = _compared(method, methods, strongest, baselines) if method.kind == 'detector' else {}
     entries.append(
       {
         **method._asdict(),
@@ -76,71 +76,71 @@ def _table(protocol: str, abnormal_train: int, cells: list[Cell], draws: int) ->
         'versus': {},
         'wins': [],
         'losses': [],
-        'rivals': {},
+        'baselines': {},
         **compared,
         **_of_cells([cell for cell in cells if cell.method == method]),
       }
     )
-  entries.sort(key=_place)
+  entries.sort(key=_rank)
   trained = np.mean([cell.trained_abnormal for cell in cells])
   return {
     'protocol': protocol,
     'leaks': sorted({leak for cell in cells for leak in cell.leaks}),
     'abnormal_train': abnormal_train,
-    # Where seeds decide which rows train and test, means over them.
+    # A mean over seeds if the seed decides about the training rows.
     'trained_abnormal': int(trained) if trained.is_integer() else float(trained),
-    **_size([one.rows for seeds in methods.values() for one in seeds.values()]),
-    'strongest_rival': strongest.detector if strongest else None,
+    **_sizes([one.rows for seeds in methods.values() for one in seeds.values()]),
+    'strongest_baseline': strongest.detector if strongest else None,
     'entries': entries,
   }
 
 
-def _rivals(methods: Mapping[Method, Seeds]) -> list[Method]:
-  """What every detector is to beat, by falling abnormal F1: whatever needs no oversampling.
+def _baselines(methods: Mapping[Method, Seeds]) -> list[Method]:
+  """Returns the methods that need no oversampling, by falling abnormal F1.
 
-  These are the simple rivals, and a detector that was run without oversampling alone.
+  These are the baselines of the runs, and a detector that was run without oversampling only.
   """
   oversamplers = defaultdict(set)
   for method in methods:
     if method.kind == 'detector':
       oversamplers[method.detector].add(method.oversampler)
   plain = {name for name, used in oversamplers.items() if used == {'none'}}
-  if len(oversamplers) == 1:  # nothing is its own rival
+  if len(oversamplers) == 1:  # a detector is not its own baseline
     plain = set()
-  rivals = [method for method in methods if method.kind == 'rival' or method.detector in plain]
-  return sorted(rivals, key=lambda rival: (-_mean_f1(methods[rival]), rival.detector))
+  found = [method for method in methods if method.kind == 'baseline' or method.detector in plain]
+  return sorted(found, key=lambda method: (-_mean_f1(methods[method]), method.detector))
 
 
 def _compared(
   method: Method,
   methods: Mapping[Method, Seeds],
   strongest: Method | None,
-  rivals: Sequence[Method],
+  baselines: Sequence[Method],
 ) -> dict[str, Any]:
-  """A detector's differences to others, and what they say by abnormal F1."""
-  others = {name: method._replace(oversampler=name) for name in BASELINES} | {'rival': strongest}
+  """Computes a detector's differences to other methods, and its wins and losses by abnormal F1."""
+  others = {name: method._replace(oversampler=name) for name in REFERENCE_OVERSAMPLERS}
   versus = {
     name: _difference(methods[method], methods[other], METRICS)
-    for name, other in others.items()
+    for name, other in (others | {'baseline': strongest}).items()
     if other in methods and other != method
   }
-  versus = {name: told for name, told in versus.items() if told}
+  versus = {name: difference for name, difference in versus.items() if difference}
   against = {
-    rival.detector: _difference(methods[method], methods[rival], _DECIDING)
-    for rival in rivals
-    if rival != method
+    baseline.detector: _difference(methods[method], methods[baseline], _DECIDING)
+    for baseline in baselines
+    if baseline != method
   }
-  stands = {name: standing(told['abnormal_f1']) for name, told in versus.items()}
+  stands = {name: standing(difference['abnormal_f1']) for name, difference in versus.items()}
   return {
     'versus': versus,
-    'wins': [name for name, told in stands.items() if told == 'better'],
-    'losses': [name for name, told in stands.items() if told == 'worse'],
-    'rivals': {name: told for name, told in against.items() if told},
+    'wins': [name for name, stand in stands.items() if stand == 'better'],
+    'losses': [name for name, stand in stands.items() if stand == 'worse'],
+    'baselines': {name: difference for name, difference in against.items() if difference},
   }
 
 
 def _means(seeds: Seeds) -> dict[str, dict[str, float | None]]:
-  """Metric -> mean with its intervals."""
+  """Returns metric -> mean with its intervals."""
   ordered = [seeds[seed] for seed in sorted(seeds)]
   return {
     name: over_rows_and_texts(
@@ -156,7 +156,7 @@ def _means(seeds: Seeds) -> dict[str, dict[str, float | None]]:
 def _difference(
   ours: Seeds, theirs: Seeds, metrics: Iterable[str]
 ) -> dict[str, dict[str, float | None]]:
-  """Metric -> mean of ours minus theirs with its intervals, {} where no seed is in both."""
+  """Returns metric -> mean of ours minus theirs with its intervals; {} without a common seed."""
   pairs: list[tuple[Measured, Measured]] = [
     (ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())
   ]
@@ -173,31 +173,31 @@ def _difference(
 
 
 def _mean_f1(seeds: Seeds) -> float:
-  """A method's abnormal F1; -1 where undefined."""
+  """Returns a method's abnormal F1; -1 if undefined."""
   mean = np.mean([one.points['abnormal_f1'] for one in seeds.values()])
   return -1.0 if np.isnan(mean) else float(mean)
 
 
-def _place(entry: Mapping[str, Any]) -> tuple[float, str, str]:
-  """What entries are ordered by: falling abnormal F1, then their names."""
+def _rank(entry: Mapping[str, Any]) -> tuple[float, str, str]:
+  """Returns the sort key of an entry: falling abnormal F1, then names."""
   f1 = entry['metrics']['abnormal_f1']['mean']
   return (-f1 if f1 is not None else 1.0, entry['detector'], entry['oversampler'] or '')
 
 
-def _size(sides: Sequence[Rows]) -> dict[str, int]:
-  """How many rows and texts test, and how many of them are abnormal, means over test sets."""
+def _sizes(sides: Sequence[CellRows]) -> dict[str, int]:
+  """Counts test rows, texts and abnormal ones of both; means over test sets."""
   measures = {
     'test_rows': lambda rows: len(rows.origin),
     'test_texts': lambda rows: len(np.unique(rows.group)),
     'abnormal_rows': lambda rows: rows.abnormal.sum(),
     'abnormal_texts': lambda rows: rows.abnormal_texts,
   }
-  sides = list({id(side): side for side in sides}.values())  # methods share theirs
+  sides = list({id(side): side for side in sides}.values())  # methods share their rows
   return {name: round(np.mean([size(side) for side in sides])) for name, size in measures.items()}
 
 
 def _of_cells(cells: Sequence[Cell]) -> dict[str, Any]:
-  """What an entry says of its cells: leaks, mean seconds and quality; a rival has none."""
+  """Returns leaks, mean seconds and mean quality of an entry's cells; a baseline has no cells."""
   quality = [cell.quality for cell in cells if cell.quality]
   return {
     'leaks': sorted({leak for cell in cells for leak in cell.leaks}) if cells else None,
@@ -207,7 +207,7 @@ def _of_cells(cells: Sequence[Cell]) -> dict[str, Any]:
 
 
 def _mean_numbers(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-  """The mean of every number that all have; what is no number is left out."""
+  """Returns the means of the numbers that all dicts have; other values are left out."""
   means = {}
   for key in values[0]:
     column = [value.get(key) for value in values]
@@ -219,9 +219,9 @@ def _mean_numbers(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _curve(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-  """What each method gives by how many abnormal rows trained, all of them last.
+  """Returns the metrics of each method by the number of abnormal training rows, all rows last.
 
-  A number that is not below all there are is no point of its own.
+  A number that reaches all available rows is no point of its own.
   """
   everything = {
     table['protocol']: table['trained_abnormal'] for table in tables if not table['abnormal_train']
@@ -238,8 +238,8 @@ def _curve(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
           'trained_abnormal': table['trained_abnormal'],
           'metrics': {name: entry['metrics'][name] for name in _CURVE},
           'versus': {
-            name: {metric: told[metric] for metric in _CURVE}
-            for name, told in entry['versus'].items()
+            name: {metric: difference[metric] for metric in _CURVE}
+            for name, difference in entry['versus'].items()
           },
         }
       )

@@ -1,8 +1,8 @@
-"""The cells of a comparison, and what every method in them is worth on the same resamples.
+"""The cells of a comparison, and the metrics of every method on the same resamples.
 
-Differences between methods are paired: the same seeds, the same rows, the same resamples, of rows
-and of texts. Texts are drawn from those that any cell tests on, so that a text that several seeds
-test on is drawn for all of them at once.
+Differences between methods are paired: they use the same seeds, rows and resamples, of rows and of
+texts. The resamples of texts are drawn from the texts of all cells. If several seeds test on one
+text, it is drawn for all of them at once.
 
 Shapes: N test rows, R repetitions, D draws.
 """
@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from logjax.errors import LogjaxError
+from logjax.evaluation.bootstrap import resampled_metrics
+from logjax.evaluation.formulas import metrics_of_rows
 from logjax.evaluation.intervals import FEWEST_TEXTS, widening
-from logjax.evaluation.metrics import THRESHOLD
-from logjax.evaluation.resampling import metrics_of_rows, resampled_metrics
 
 
 class Method(NamedTuple):
-  """What is compared: a detector with an oversampler, or a rival, which has none."""
+  """A method: a detector with an oversampler (`kind` detector), or a baseline, without one."""
 
   kind: str
   detector: str
@@ -36,17 +36,18 @@ class Cell(NamedTuple):
     detector: its name.
     oversampler: its name.
     seed: of the run.
-    abnormal_train: how many abnormal rows it was to be trained on at most, 0 for all.
-    origin: int64 [N], the line of each test row, no two alike; -1 for generated rows.
+    abnormal_train: the greatest number of abnormal training rows, 0 for all.
+    origin: int64 [N], the line of each test row, all different; -1 for generated rows.
     abnormal: bool [N].
     scores: [R, N], higher is more abnormal.
     thresholds: [R].
-    rivals: name -> scores [N], abnormal from `metrics.THRESHOLD` on.
+    baselines: name -> scores [N].
+    baseline_thresholds: name -> threshold of those scores.
     group: int64 [N], the id of each row's masked text, the same in all cells.
     leaks: of the run, names in `splits.LEAKS`.
-    trained_abnormal: how many real abnormal rows it was trained on.
-    seconds: it took.
-    quality: of the generated rows, numbers by name; None without any.
+    trained_abnormal: the number of real abnormal training rows.
+    seconds: the duration of the run.
+    quality: of the generated rows, numbers by name; None without generated rows.
   """
 
   protocol: str
@@ -58,7 +59,8 @@ class Cell(NamedTuple):
   abnormal: np.ndarray
   scores: np.ndarray
   thresholds: np.ndarray
-  rivals: Mapping[str, np.ndarray]
+  baselines: Mapping[str, np.ndarray]
+  baseline_thresholds: Mapping[str, float]
   group: np.ndarray
   leaks: tuple[str, ...]
   trained_abnormal: int
@@ -67,63 +69,63 @@ class Cell(NamedTuple):
 
   @property
   def key(self) -> tuple[str, str, str, int, int]:
-    """Which cell it is: no two of a comparison have the same."""
+    """The identity of the cell, unique in a comparison."""
     return self.protocol, self.detector, self.oversampler, self.seed, self.abnormal_train
 
   @property
   def method(self) -> Method:
-    """What it measures, beside its rivals."""
+    """The method that the cell measures, next to its baselines."""
     return Method('detector', self.detector, self.oversampler)
 
 
-class Rows(NamedTuple):
-  """Test rows; see `Cell`."""
+class CellRows(NamedTuple):
+  """The test rows of a cell; see `Cell`."""
 
   origin: np.ndarray
   abnormal: np.ndarray
   group: np.ndarray
 
-  def among(self, places: np.ndarray) -> 'Rows':
-    """Those at some places, in that order."""
-    return Rows(*(column[places] for column in self))
+  def among(self, places: np.ndarray) -> 'CellRows':
+    """Selects the rows at some places, in that order."""
+    return CellRows(*(column[places] for column in self))
 
   @property
   def real(self) -> np.ndarray:
-    """The places of the rows that were not generated, in the order of the log."""
+    """The places of the real rows, in the order of the log."""
     order = np.argsort(self.origin, kind='stable')
     return order[self.origin[order] >= 0]
 
   @property
   def abnormal_texts(self) -> int:
-    """How many different texts the abnormal rows have."""
+    """The number of different texts of abnormal rows."""
     return len(np.unique(self.group[self.abnormal]))
 
 
 class Measured(NamedTuple):
-  """What a method with one seed is worth.
+  """The metrics of a method with one seed.
 
   Attributes:
-    rows: that it was tested on.
+    rows: the test rows.
     points: metric -> value, the mean over repetitions.
-    row_draws: metric -> [D], the same on resamples of the rows.
-    text_draws: metric -> [D], on resamples of whole texts; NaN where too few are abnormal.
+    row_draws: metric -> [D], on resamples of the rows.
+    text_draws: metric -> [D], on resamples of whole texts; NaN if too few texts are abnormal.
   """
 
-  rows: Rows
+  rows: CellRows
   points: dict[str, float]
   row_draws: dict[str, np.ndarray]
   text_draws: dict[str, np.ndarray]
 
 
 class _Scored(NamedTuple):
-  """What one method with one seed says of its test rows; see `Cell`."""
+  """The scores of one method with one seed; see `Cell`."""
 
-  rows: Rows
+  rows: CellRows
   scores: np.ndarray
   thresholds: np.ndarray
 
   def among(self, places: np.ndarray) -> '_Scored':
-    """What it says of the rows at some places, in that order."""
+    """Selects the rows at some places, in that order."""
     return _Scored(self.rows.among(places), self.scores[:, places], self.thresholds)
 
 
@@ -135,19 +137,20 @@ def check_cells(cells: Sequence[Cell]) -> None:
   """Refuses cells that cannot be compared.
 
   Raises:
-    ValueError: for two cells that are the same.
-    LogjaxError: for cells with the same seed whose real test rows differ where they must not: a
-      line with two labels, or, with the same protocol and number, other rows or other texts.
+    ValueError: two cells are the same.
+    LogjaxError: cells with the same seed are of different logs: a line has two labels, or cells
+      with the same protocol and number of abnormal training rows test on different rows or texts.
   """
   if len({cell.key for cell in cells}) < len(cells):
     raise ValueError('two cells have the same protocol, detector, oversampler, seed and number')
-  tested: dict[tuple, Rows] = {}
-  labels: dict[int, np.ndarray] = {}  # of the lines of each seed's log, -1 where not seen yet
+  tested: dict[tuple, CellRows] = {}
+  labels: dict[int, np.ndarray] = {}  # seed -> labels of the log's lines, -1 if unknown so far
   for cell in cells:
-    rows = Rows(cell.origin, cell.abnormal, cell.group)
+    rows = CellRows(cell.origin, cell.abnormal, cell.group)
     rows = rows.among(rows.real)
     others = tested.setdefault((cell.protocol, cell.abnormal_train, cell.seed), rows)
     size = int(rows.origin.max(initial=0)) + 1
+    # Lines are found by number: the array grows to the highest one so far.
     known = labels.get(cell.seed, np.zeros(0, np.int8))
     known = np.append(known, np.full(max(0, size - len(known)), -1, np.int8))
     before = known[rows.origin]
@@ -163,7 +166,7 @@ def check_cells(cells: Sequence[Cell]) -> None:
 
 
 def measure_real(cells: Iterable[Cell], draws: int) -> dict[Method, dict[int, Measured]]:
-  """What every method is worth on real test rows, by seed.
+  """Measures every method on real test rows, by seed.
 
   Args:
     cells: of one protocol and number of abnormal training rows.
@@ -173,29 +176,29 @@ def measure_real(cells: Iterable[Cell], draws: int) -> dict[Method, dict[int, Me
 
 
 def measure_all(cells: Iterable[Cell], draws: int) -> dict[Method, dict[int, Measured]]:
-  """As `measure_real` on all test rows, of the methods that were tested on generated ones too."""
+  """Measures the methods that were tested on generated rows too, on all test rows, by seed."""
   mixed = {key: one for key, one in _scored(cells).items() if np.any(one.rows.origin < 0)}
   return _measure(mixed, draws)
 
 
 def _scored(cells: Iterable[Cell]) -> dict[_Key, _Scored]:
-  """The scores of every method with every seed.
+  """Collects the scores of every method with every seed.
 
-  A rival does not depend on the oversampler, but the generated rows that it is tested on do: those
-  of the cell without oversampling are taken where there is one.
+  A baseline does not depend on the oversampler, but the generated rows in its test set do: the cell
+  without oversampling is preferred.
   """
   scored = {}
   for cell in sorted(cells, key=lambda cell: (cell.oversampler != 'none', cell.key)):
-    rows = Rows(cell.origin, cell.abnormal, cell.group)
+    rows = CellRows(cell.origin, cell.abnormal, cell.group)
     scored[cell.method, cell.seed] = _Scored(rows, np.atleast_2d(cell.scores), cell.thresholds)
-    for name, scores in cell.rivals.items():
-      of_rival = _Scored(rows, np.atleast_2d(scores), np.array([THRESHOLD]))
-      scored.setdefault((Method('rival', name, None), cell.seed), of_rival)
+    for name, scores in cell.baselines.items():
+      baseline = _Scored(rows, np.atleast_2d(scores), np.array([cell.baseline_thresholds[name]]))
+      scored.setdefault((Method('baseline', name, None), cell.seed), baseline)
   return scored
 
 
 def _measure(scored: Mapping[_Key, _Scored], draws: int) -> dict[Method, dict[int, Measured]]:
-  """Measures methods, those with equal test rows together; means over repetitions."""
+  """Measures methods, those with equal test rows together; values are means over repetitions."""
   together: dict[bytes, list[_Key]] = defaultdict(list)
   for key, value in scored.items():
     together[b''.join(np.ascontiguousarray(column).tobytes() for column in value.rows)].append(key)
@@ -206,10 +209,11 @@ def _measure(scored: Mapping[_Key, _Scored], draws: int) -> dict[Method, dict[in
     scores = np.concatenate([scored[key].scores for key in keys])
     thresholds = np.concatenate([scored[key].thresholds for key in keys])
     points = metrics_of_rows(rows.abnormal, scores, thresholds)
-    # Other rows get other resamples, whatever their number; texts the same ones everywhere.
+    # The rows themselves are the seed of their resamples; texts have the same resamples everywhere.
     seed = zlib.crc32(np.ascontiguousarray(rows.origin).tobytes())
     of_rows = resampled_metrics(rows.abnormal, scores, thresholds, draws=draws, seed=seed)
     of_texts = _text_draws(rows, scores, thresholds, texts, points, draws)
+    # The repetitions of all methods were concatenated: each method owns a slice of the M rows.
     ends = np.cumsum([len(scored[key].scores) for key in keys])
     for (method, of_seed), end in zip(keys, ends, strict=True):
       own = slice(end - len(scored[method, of_seed].scores), end)
@@ -223,17 +227,17 @@ def _measure(scored: Mapping[_Key, _Scored], draws: int) -> dict[Method, dict[in
 
 
 def _text_draws(
-  rows: Rows,
+  rows: CellRows,
   scores: np.ndarray,
   thresholds: np.ndarray,
   texts: np.ndarray,
   points: Mapping[str, np.ndarray],
   draws: int,
 ) -> dict[str, np.ndarray]:
-  """Every metric of every method on resamples of `texts`, [M, D]; NaN with few abnormal ones.
+  """Computes every metric of every method on resamples of `texts`, [M, D].
 
-  They are widened about the metrics of all rows, `points` [M], by what the abnormal texts, mostly
-  the fewer ones, tell of how texts differ.
+  Draws are widened about the metrics of all rows, `points` [M], for the number of abnormal texts:
+  mostly there are fewer of them than of normal ones. With too few, all draws are NaN.
   """
   if rows.abnormal_texts < FEWEST_TEXTS:
     return {name: np.full((len(scores), draws), np.nan) for name in points}

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import sklearn.metrics
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logjax.errors import LogjaxError
@@ -97,6 +97,7 @@ def test_undefined_metrics_are_none_and_only_those(abnormal, scores, undefined):
     assert (result[name] is None) == (name in undefined), name
 
 
+@settings(deadline=None)
 @given(ROWS, st.sampled_from([0.0, 0.3, 0.4, 1.0]))
 def test_every_defined_metric_is_scikit_learns(rows, threshold):
   abnormal, scores = columns(rows)
@@ -158,6 +159,7 @@ def test_precision_at_the_natural_share_is_undefined_where_nothing_is_called_so(
   assert natural_precision(recalls(0.5, None), 0.1) == {'normal': None, 'abnormal': None}
 
 
+@settings(deadline=None)
 @given(ROWS, st.sampled_from([0.0, 0.3, 0.4, 1.0]))
 def test_at_the_natural_share_precision_is_weighted_as_before(rows, threshold):
   abnormal, scores = columns(rows)
@@ -224,6 +226,7 @@ def test_neighbouring_floats_are_still_told_apart(upper):
   assert lower < threshold <= upper
 
 
+@settings(deadline=None)
 @given(ROWS)
 def test_no_threshold_is_better_than_the_best(rows):
   abnormal, scores = columns(rows)
@@ -235,6 +238,7 @@ def test_no_threshold_is_better_than_the_best(rows):
     assert all(f1_at(abnormal, scores, other) < best for other in scores[scores > lowest_alarm])
 
 
+@settings(deadline=None)
 @given(ROWS)
 def test_the_curve_passes_through_what_each_of_its_thresholds_gives(rows):
   abnormal, scores = columns(rows)

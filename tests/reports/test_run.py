@@ -1,4 +1,4 @@
-"""The report: complete, self-contained, safe against what stands in a log, and honest in words."""
+"""The report: complete, self-contained, safe against what stands in a log, and plain in words."""
 
 import json
 import random
@@ -9,7 +9,8 @@ import pytest
 
 from logjax.errors import LogjaxError
 from logjax.examples.splits import LEAKS
-from logjax.reports.run import STAGES, write_report
+from logjax.reports.run import write_report
+from logjax.reports.wording import readable
 
 SCRIPT = '<script>alert("log")</script> & <b>bold</b>'
 
@@ -169,6 +170,16 @@ def realistic_details():
 
 
 @pytest.fixture
+def bare(tmp_path):
+  """A workdir without anything that is drawn: drawing takes most of the time of a report."""
+  (tmp_path / 'results.json').write_text(json.dumps(realistic_results()))
+  details = realistic_details()
+  del details['precision_recall']
+  (tmp_path / 'details.json').write_text(json.dumps(details))
+  return tmp_path
+
+
+@pytest.fixture
 def workdir(tmp_path):
   (tmp_path / 'results.json').write_text(json.dumps(realistic_results()))
   (tmp_path / 'metrics.jsonl').write_text(
@@ -200,11 +211,11 @@ def test_a_whole_run_is_reported_section_by_section(workdir):
   for part in (
     'thunderbird, honest protocol',
     'Simulated data.',
-    '33,000 lines, 3,000 of them abnormal (9.1 %)',
+    '33,000 log lines, 3,000 of them abnormal (9.1 %)',
     '0.917± 0.011',
     'TF-IDF with logistic regression',
     'only the 461 real test rows whose masked text no real training row has',
-    'Of the test rows 93.0 % have a masked text that a real training row has too',
+    '93.0 % of the test rows have a masked text that a real training row has too',
     'this run is on simulated lines',
     'Thunderbird_part2.log:31007',
     'removed: equal to each other4,028',
@@ -215,29 +226,29 @@ def test_a_whole_run_is_reported_section_by_section(workdir):
     'Every repetition',
   ):
     assert part in page, part
-  for stage in {line['stage'] for line in realistic_metrics()}:
-    assert STAGES[stage] in page
+  for phase in {line['stage'] for line in realistic_metrics()}:
+    assert readable(phase) in page
   assert 'Everything on this page' in page  # the last line: nothing was cut off
 
 
-def test_a_run_with_smote_shows_its_autoencoder_before_those_of_the_detector(workdir):
+def test_phases_of_any_name_are_shown_in_the_order_they_were_logged(bare):
   losses = {'train_loss': 1.0, 'valid_loss': 1.0}
-  stages = ('autoencoder_normal', 'autoencoder_abnormal', 'gru', 'autoencoder_smote')
-  lines = [{'stage': stage, 'epoch': epoch} | losses for stage in stages for epoch in range(3)]
-  (workdir / 'metrics.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
-  page = words_of(page_of(workdir))
-  assert page.index('Autoencoder of SMOTE') < page.index('Autoencoder of normal rows')
-  assert 'autoencoder_smote' not in page
+  phases = ('lstm_keys', 'count_vector', 'gru')
+  lines = [{'stage': phase, 'epoch': epoch} | losses for phase in phases for epoch in range(3)]
+  (bare / 'metrics.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
+  page = words_of(page_of(bare))
+  assert page.index('LSTM keys') < page.index('Count vector') < page.index('GRUloss')
+  assert 'lstm_keys' not in page
 
 
-def test_every_rival_has_a_row_the_strongest_first_and_is_named_in_the_verdict(workdir):
-  page = words_of(page_of(workdir))
+def test_every_baseline_has_a_row_the_strongest_first_and_is_named_in_the_verdict(bare):
+  page = words_of(page_of(bare))
   titles = ['TF-IDF with logistic regression', 'Text lookup', 'Majority class']
   places = [page.index(title, page.index('mean ± sd')) for title in titles]
   assert places == sorted(places)
-  assert 'does not beat TF-IDF with logistic regression (0.921' in page
-  assert 'it beats the text lookup and the majority class' in page
-  assert 'The rivals below the detector need no oversampler' in page
+  assert 'within one standard deviation of TF-IDF with logistic regression (0.921)' in page
+  assert 'above the text lookup (0.880) and the majority class (0.000)' in page
+  assert 'The baselines need no oversampler' in page
 
 
 def test_the_page_needs_nothing_from_elsewhere(workdir):
@@ -248,7 +259,7 @@ def test_the_page_needs_nothing_from_elsewhere(workdir):
   assert "default-src 'none'" in page
 
 
-def test_log_text_is_shown_and_never_obeyed(workdir):
+def test_log_text_is_shown_and_never_obeyed(bare):
   results = realistic_results()
   results['corpus'] |= {'name': SCRIPT, 'path': [SCRIPT], 'notes': {SCRIPT: 1}}
   results |= {'command': SCRIPT, 'device': SCRIPT, 'leaks': [SCRIPT], 'protocol': SCRIPT}
@@ -256,10 +267,10 @@ def test_log_text_is_shown_and_never_obeyed(workdir):
   results['oversampler'] |= {'name': SCRIPT, 'removed': {SCRIPT: 1}}
   line = {'text': SCRIPT, 'nearest': SCRIPT + ' <i>', 'nearest_where': SCRIPT, 'count': 1}
   mistake = {'where': SCRIPT, 'text': SCRIPT, 'abnormal': False, 'score': 0.9}
-  (workdir / 'details.json').write_text(json.dumps({'generated': [line], 'mistakes': [mistake]}))
+  (bare / 'details.json').write_text(json.dumps({'generated': [line], 'mistakes': [mistake]}))
   curve = {'stage': SCRIPT, 'epoch': 0, 'repetition': SCRIPT, SCRIPT: 1.0}
-  (workdir / 'metrics.jsonl').write_text(json.dumps(curve))
-  page = page_of(workdir, **results)
+  (bare / 'metrics.jsonl').write_text(json.dumps(curve))
+  page = page_of(bare, **results)
   assert '<script' not in page
   assert '<b>bold' not in page
   assert '<i>' not in page
@@ -291,15 +302,15 @@ def test_equal_files_give_an_equal_page(workdir):
   assert write_report(workdir).read_bytes() == write_report(workdir).read_bytes()
 
 
-def test_generated_test_rows_are_told_apart_from_real_ones(workdir):
+def test_generated_test_rows_are_told_apart_from_real_ones(bare):
   test = metrics(0.95, 0.96, synthetic_rows=3_000)
   real = metrics(0.512, 0.6)
   natural = {'normal': 0.999, 'abnormal': 0.437}
-  page = words_of(page_of(workdir, test=test, test_real=real, natural_precision=natural))
-  assert 'Detector, real rowswithout the generated test rows' in page
+  page = words_of(page_of(bare, test=test, test_real=real, natural_precision=natural))
+  assert 'The detector, real rowswithout the generated test rows' in page
   assert '0.512' in page
   assert 'it would be 0.437 for abnormal and 0.999 for normal rows' in page
-  assert 'real rowswithout' not in words_of(page_of(workdir, test=metrics(0.9, 0.9)))
+  assert 'real rowswithout' not in words_of(page_of(bare, test=metrics(0.9, 0.9)))
 
 
 @pytest.mark.parametrize(
@@ -307,83 +318,110 @@ def test_generated_test_rows_are_told_apart_from_real_ones(workdir):
   [
     (
       {'auroc': 0.7312, 'interval': [0.651, 0.808], 'rows': 594},
-      'from 594 real abnormal lines that they were not made from with an AUROC of 0.731 '
-      '[0.651, 0.808]',
+      'from 594 other real abnormal rows with an AUROC of 0.731 [0.651, 0.808]. Real abnormal rows '
+      'of validation and test can differ from those of train, so that even repeated training rows '
+      'are separated from them: compare with the value of the oversampler random',
     ),
     (
       {'auroc': None, 'interval': None, 'rows': 0, 'why': '0 held-out rows are too few'},
-      'not compared with other real abnormal lines: 0 held-out rows are too few.',
+      'not compared with other real abnormal rows: 0 held-out rows are too few.',
     ),
   ],
 )
-def test_what_generated_rows_are_worth_on_their_own_is_told(workdir, two_sample, words):
+def test_the_quality_of_generated_rows_is_put_into_words(bare, two_sample, words):
   oversampler = realistic_results()['oversampler']
   oversampler['quality'] = {'self_bleu': 0.912, 'two_sample': two_sample}
-  page = words_of(page_of(workdir, oversampler=oversampler))
+  page = words_of(page_of(bare, oversampler=oversampler))
   assert 'self-BLEU-4 is 0.912' in page
   assert words in page
 
 
-def test_permuted_labels_are_told_first(workdir):
-  assert 'Permuted labels. The labels were given' in words_of(
-    page_of(workdir, permuted_labels=True)
-  )
-  assert 'Permuted labels' not in words_of(page_of(workdir, permuted_labels=False))
+def test_permuted_labels_are_at_the_top_with_the_leaks_that_they_cannot_show(bare):
+  page = words_of(page_of(bare, permuted_labels=True))
+  assert 'Permuted labels. Labels were given to other examples at random' in page
+  assert 'This control cannot see leaks that act through known texts (random_split' in page
+  assert 'Permuted labels' not in words_of(page_of(bare, permuted_labels=False))
 
 
-def test_class_weights_make_no_lines(workdir):
-  page = words_of(page_of(workdir, oversampler={'name': 'class_weights', 'requested': 0}))
-  assert 'both classes weighing the same in the classifier’s loss' in page.replace("'", '’')
-  assert 'This run added no lines to the training set.' in page
+def test_class_weights_make_no_lines(bare):
+  page = words_of(page_of(bare, oversampler={'name': 'class_weights', 'requested': 0}))
+  assert "both classes have the same weight in the classifier's loss" in page
+  assert 'This run added nothing to the training set.' in page
 
 
-def test_each_leak_is_named_in_words(workdir):
-  page = words_of(page_of(workdir, leaks=list(LEAKS)))
+def test_each_leak_is_named_in_words(bare):
+  page = words_of(page_of(bare, leaks=list(LEAKS)))
   assert 'This evaluation leaks.' in page
   for name, words in LEAKS.items():
     assert words in page
     assert name in page
 
 
-def test_warnings_of_training_stand_at_the_top(workdir):
-  page = words_of(page_of(workdir, warnings=['the discriminator <has> won', 'and more']))
+def test_warnings_of_training_stand_at_the_top(bare):
+  page = words_of(page_of(bare, warnings=['the discriminator <has> won', 'and more']))
   assert 'Training collapsed.' in page and 'the discriminator <has> won' in page
   assert page.index('and more') < page.index('Precision')
-  assert 'Training collapsed.' not in words_of(page_of(workdir, warnings=[]))
+  assert 'Training collapsed.' not in words_of(page_of(bare, warnings=[]))
 
 
-def test_an_honest_real_run_has_no_banner(workdir):
-  page = words_of(page_of(workdir, leaks=[], origin='real'))
+def test_an_honest_real_run_has_no_banner(bare):
+  page = words_of(page_of(bare, leaks=[], origin='real'))
   assert 'Simulated data.' not in page
   assert 'leaks.' not in page
   assert 'Leaksnone' in page
 
 
-def test_the_papers_rows_stand_beside_a_real_corpus_of_its_size_only(workdir):
+def test_the_papers_rows_stand_beside_a_real_corpus_of_its_size_only(bare):
   corpus = {'name': 'bgl', 'path': 'BGL.log', 'lines': 4_747_963, 'abnormal': 348_460}
-  page = words_of(page_of(workdir, origin='real', corpus=corpus))
+  page = words_of(page_of(bare, origin='real', corpus=corpus))
   assert 'The paper, with SeqGAN' in page
   assert 'The paper, without oversampling' in page
   assert 'not comparable' not in page
   assert 'the generated ones included' in page
-  page = words_of(page_of(workdir, origin='real', corpus=corpus | {'lines': 100_000}))
+  page = words_of(page_of(bare, origin='real', corpus=corpus | {'lines': 100_000}))
   assert 'The paper, with' not in page
   assert 'it has 4,747,963 lines of this corpus, this run 100,000.' in page
 
 
-def test_results_alone_make_a_page(tmp_path):
-  (tmp_path / 'results.json').write_text('{}')
-  page = words_of(write_report(tmp_path).read_text(encoding='utf-8'))
-  for part in (
-    'No baseline was run beside the detector.',
-    'No confusion matrix was recorded.',
-    'No precision-recall curve was recorded.',
-    'No mistakes were recorded.',
-    'This run added no lines to the training set.',
-    'No learning curves were logged.',
-  ):
-    assert part in page, part
-  assert 'None' not in page
+HEADINGS = ('Result', 'What was run on what', 'Right and wrong', 'Oversampler', 'Learning curves')
+
+
+def headings(page):
+  return re.findall('<h2>(.*?)</h2>', page)
+
+
+def test_a_section_is_there_for_each_block_and_absent_without_it(workdir, tmp_path_factory):
+  assert headings(page_of(workdir)) == [*HEADINGS, 'To run this again']
+  empty = tmp_path_factory.mktemp('empty')
+  (empty / 'results.json').write_text('{}')
+  page = write_report(empty).read_text(encoding='utf-8')
+  assert headings(page) == ['What was run on what']
+  assert 'None' not in words_of(page)
+
+
+@pytest.mark.parametrize(
+  ('kind', 'source', 'example'),
+  [('sequences', 'log lines', 'sequences'), ('series', 'points', 'windows')],
+)
+def test_a_detector_on_other_input_has_its_own_words_and_no_section_about_texts(
+  tmp_path, kind, source, example
+):
+  names = ('origin', 'protocol', 'leaks', 'corpus', 'split', 'test', 'baselines')
+  results = {name: part for name, part in realistic_results().items() if name in names}
+  del results['test']['synthetic_rows']
+  results['baselines'] = {'new_key': metrics(0.5, 0.5)}
+  results['detector'] = {'name': 'toy', 'title': 'Toy detector', 'kind': kind}
+  mistakes = [{'where': 'a:1', 'text': 't', 'abnormal': True, 'score': 0.1}]
+  (tmp_path / 'results.json').write_text(json.dumps(results))
+  (tmp_path / 'details.json').write_text(json.dumps({'mistakes': mistakes}))
+  page = write_report(tmp_path).read_text(encoding='utf-8')
+  assert headings(page) == ['Result', 'What was run on what', 'Right and wrong']
+  words = words_of(page)
+  assert f'33,000 {source}.' in words and f'Trained on 19,800 {example}, tested on' in words
+  assert f'Abnormal {example} taken for normal' in words
+  assert 'Toy detector' in words and 'New key' in words
+  for absent in ('masked text', 'The paper', 'Autoencoder', 'generated', 'None', 'taken for lines'):
+    assert absent not in words, absent
 
 
 def leaves(tree, path=()):
@@ -394,9 +432,8 @@ def leaves(tree, path=()):
 
 
 @pytest.mark.parametrize('absent', ['null', 'missing'])
-def test_any_single_part_may_be_absent(workdir, absent):
-  (workdir / 'metrics.jsonl').unlink()  # drawn in other tests, and slow to draw this often
-  (workdir / 'details.json').write_text('{"generated": null, "mistakes": null}')
+def test_any_single_part_may_be_absent(bare, absent):
+  (bare / 'details.json').write_text('{"generated": null, "mistakes": null}')
   for path in leaves(realistic_results()):
     results = realistic_results()
     part = results
@@ -406,70 +443,68 @@ def test_any_single_part_may_be_absent(workdir, absent):
       part[path[-1]] = None
     else:
       del part[path[-1]]
-    (workdir / 'results.json').write_text(json.dumps(results))
-    page = words_of(write_report(workdir).read_text(encoding='utf-8'))
+    (bare / 'results.json').write_text(json.dumps(results))
+    page = words_of(write_report(bare).read_text(encoding='utf-8'))
     assert 'None' not in page, path
     assert 'Everything on this page' in page, path
 
 
-def test_a_run_without_mistakes_says_so(workdir):
+def test_a_run_without_mistakes_says_so(bare):
   flawless = metrics(1.0, 1.0, confusion=dict.fromkeys(('true_abnormal', 'true_normal'), 5))
   flawless['confusion'] |= {'false_abnormal': 0, 'false_normal': 0}
-  (workdir / 'details.json').unlink()
-  assert 'The detector made no mistake on the test rows.' in words_of(
-    page_of(workdir, test=flawless)
-  )
+  (bare / 'details.json').unlink()
+  assert 'The detector made no mistake on the test rows.' in words_of(page_of(bare, test=flawless))
 
 
-def test_the_worst_mistake_comes_first(workdir):
+def test_the_worst_mistake_comes_first(bare):
   mistakes = [
     {'where': f'a.log:{round(100 * score)}', 'text': 't', 'abnormal': abnormal, 'score': score}
     for abnormal in (True, False)
     for score in (0.3, 0.1, 0.4, 0.9)
   ]
-  (workdir / 'details.json').write_text(json.dumps({'mistakes': mistakes}))
-  order = [int(number) for number in re.findall(r'a\.log:(\d+)', page_of(workdir))]
+  (bare / 'details.json').write_text(json.dumps({'mistakes': mistakes}))
+  order = [int(number) for number in re.findall(r'a\.log:(\d+)', page_of(bare))]
   assert order == [10, 30, 40, 90, 90, 40, 30, 10]
 
 
-def test_words_that_differ_are_marked_on_both_sides(workdir):
+def test_words_that_differ_are_marked_on_both_sides(bare):
   line = {'text': 'disk <num> failed', 'nearest': 'disk <num> is gone', 'count': 2}
-  (workdir / 'details.json').write_text(json.dumps({'generated': [line]}))
-  page = page_of(workdir)
+  (bare / 'details.json').write_text(json.dumps({'generated': [line]}))
+  page = page_of(bare)
   assert re.findall(r'<mark class="own">(.*?)</mark>', page) == ['failed']
   assert re.findall(r'<mark class="other">(.*?)</mark>', page) == ['is gone']
 
 
-def test_control_characters_are_shown_and_a_long_line_is_cut(workdir):
+def test_control_characters_are_shown_and_a_long_line_is_cut(bare):
   text = 'a\x00b\x1b[31m' + 'x' * 1_000_000
   mistake = {'where': 'a.log:1', 'text': text, 'abnormal': True, 'score': 0.1}
-  (workdir / 'details.json').write_text(json.dumps({'mistakes': [mistake]}))
-  page = page_of(workdir)
+  (bare / 'details.json').write_text(json.dumps({'mistakes': [mistake]}))
+  page = page_of(bare)
   assert r'a\x00b\x1b[31mxxx' in page
   assert len(page) < 200_000
 
 
-def test_half_a_surrogate_pair_does_not_stop_the_report(workdir):
+def test_half_a_surrogate_pair_does_not_stop_the_report(bare):
   mistake = {'where': 'a.log:1', 'text': 'bad \ud800 end', 'abnormal': True, 'score': 0.1}
-  (workdir / 'details.json').write_text(json.dumps({'mistakes': [mistake]}))
-  assert 'bad ? end' in page_of(workdir)
+  (bare / 'details.json').write_text(json.dumps({'mistakes': [mistake]}))
+  assert 'bad ? end' in page_of(bare)
 
 
-def test_an_epoch_logged_again_by_a_resumed_run_is_drawn_once(workdir):
+def test_an_epoch_logged_again_by_a_resumed_run_is_drawn_once(bare):
   def drawn(lines):
-    (workdir / 'metrics.jsonl').write_text('\n'.join(json.dumps(line) for line in lines))
-    return page_of(workdir)
+    (bare / 'metrics.jsonl').write_text('\n'.join(json.dumps(line) for line in lines))
+    return page_of(bare)
 
   lines = [{'stage': 'gru', 'epoch': epoch, 'loss': 1 / (1 + epoch)} for epoch in range(5)]
   stale = [{'stage': 'gru', 'epoch': 3, 'loss': 7.0}]
   assert drawn(stale + lines) == drawn(lines)
 
 
-def test_a_diverged_loss_leaves_a_gap_and_not_a_crash(workdir):
+def test_a_diverged_loss_leaves_a_gap_and_not_a_crash(bare):
   lines = [{'stage': 'gru', 'epoch': epoch, 'loss': 1.0} for epoch in range(3)]
   lines[1]['loss'] = float('nan')
-  (workdir / 'metrics.jsonl').write_text('\n'.join(json.dumps(line) for line in lines))
-  assert 'GRU classifier' in page_of(workdir)
+  (bare / 'metrics.jsonl').write_text('\n'.join(json.dumps(line) for line in lines))
+  assert '<b>GRU</b>' in page_of(bare)
 
 
 def test_a_workdir_without_results_is_refused_with_what_to_do(tmp_path):
@@ -479,24 +514,22 @@ def test_a_workdir_without_results_is_refused_with_what_to_do(tmp_path):
     write_report(tmp_path)
 
 
-def test_broken_json_is_named_with_its_line(workdir):
-  (workdir / 'metrics.jsonl').write_text('{"stage": "gru", "epoch": 0, "loss": 1}\n{"sta')
+def test_broken_json_is_named_with_its_line(bare):
+  (bare / 'metrics.jsonl').write_text('{"stage": "gru", "epoch": 0, "loss": 1}\n{"sta')
   with pytest.raises(LogjaxError, match=r'metrics\.jsonl:2: not valid JSON'):
-    write_report(workdir)
-  (workdir / 'results.json').write_text('{')
+    write_report(bare)
+  (bare / 'results.json').write_text('{')
   with pytest.raises(LogjaxError, match=r'results\.json is damaged \(Expecting .* in this workdir'):
-    write_report(workdir)
+    write_report(bare)
 
 
 @pytest.mark.parametrize(('name', 'words'), [('seqgan', 'generated'), ('random', 'repeated')])
-def test_training_rows_that_an_oversampler_made_are_told_wherever_rows_are_counted(
-  workdir, name, words
-):
-  results = json.loads((workdir / 'results.json').read_text())
-  assert f'of them {words}, tested' not in page_of(workdir)
+def test_training_rows_of_an_oversampler_are_counted_wherever_rows_are(bare, name, words):
+  results = json.loads((bare / 'results.json').read_text())
+  assert f'of them {words}, tested' not in page_of(bare)
   results['oversampler']['name'] = name
   results['split']['train']['synthetic'] = 16_236
-  (workdir / 'results.json').write_text(json.dumps(results))
-  page = page_of(workdir)
-  assert f'Trained on 19,800 rows, 16,236 of them {words}, tested on' in page
+  (bare / 'results.json').write_text(json.dumps(results))
+  page = page_of(bare)
+  assert f'Trained on 19,800 lines, 16,236 of them {words}, tested on' in page
   assert f'%), 16,236 of them {words}</dd>' in page

@@ -52,7 +52,7 @@ def test_the_title_of_the_table_is_printed_letter_for_letter(name):
   assert printed(protocol=name)[0].strip() == f'{name} protocol, no leaks'
 
 
-def test_the_numbers_stand_beside_those_of_the_rival():
+def test_the_numbers_are_beside_those_of_the_baseline():
   lines = printed()
   assert cells(lines, 'abnormal F1') == ['0.847 ± 0.013', '0.750']
   assert cells(lines, 'abnormal recall') == ['0.800', '–']
@@ -61,17 +61,42 @@ def test_the_numbers_stand_beside_those_of_the_rival():
   assert not any('SIMULATED' in line for line in lines)
 
 
-def test_the_three_strongest_rivals_fit_a_hundred_columns_and_the_verdict_names_all():
+def test_the_three_strongest_baselines_fit_a_hundred_columns_and_the_verdict_names_all():
   strength = {'majority': 0.1, 'unseen': 0.5, 'lookup': 0.9, 'nearest': 0.6, 'tfidf_lr': 0.7}
   lines = printed(baselines={k: METRICS | {'abnormal': {'f1': f1}} for k, f1 in strength.items()})
   assert cells(lines, 'abnormal F1') == ['0.847 ± 0.013', '0.900', '0.700', '0.600']
-  assert 'shown are 3 of 5 rivals, those with the highest abnormal F1; the report has all' in lines
+  assert '3 of 5 baselines are shown, those with the highest abnormal F1; the report has all' in (
+    lines
+  )
   assert max(len(line) for line in lines if line.startswith(('│', '┃'))) <= 100
-  (told,) = (line for line in lines if line.startswith('By abnormal F1'))
-  assert 'does not beat the text lookup (0.900)' in told and 'the majority class' in told
+  (words,) = (line for line in lines if line.startswith('By abnormal F1'))
+  assert 'below the text lookup (0.900)' in words and 'the majority class' in words
 
 
-def test_an_evaluation_without_the_rival_names_no_report():
+def test_the_head_of_the_column_is_the_detectors_title():
+  assert any('Autoencoders' in line for line in printed()[:5])
+  lines = printed(detector={'name': 'toy', 'title': 'Toy', 'kind': 'sequences'})
+  assert any('Toy' in line for line in lines[:5])
+  assert not any('Autoencoders' in line for line in lines)
+
+
+def test_a_run_without_texts_or_repetitions_is_printed():
+  few = results()
+  del few['test']['synthetic_rows'], few['repetitions'], few['test_std'], few['seen_text_share']
+  file = io.StringIO()
+  print_results(few, Path('runs/x'), file)
+  lines = file.getvalue().splitlines()
+  assert '1,234 test rows, 56 abnormal' in lines
+  assert 'report: runs/x/report.html' in lines
+  assert not any('masked text' in line for line in lines)
+
+
+def test_the_control_is_printed_with_the_leaks_that_it_cannot_show():
+  (line,) = (line for line in printed(permuted_labels=True) if line.startswith('PERMUTED'))
+  assert 'cannot see leaks that act through known texts' in line
+
+
+def test_an_evaluation_without_baselines_names_no_report():
   evaluated = results(origin='simulated')
   del evaluated['baselines'], evaluated['seen_text_share']
   file = io.StringIO()

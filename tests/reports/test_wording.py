@@ -1,18 +1,17 @@
 """The report's words: the verdict, and numbers that never look better than they are."""
 
 import pytest
-
 from logjax.detectors.baselines import baseline_scores
+
+from logjax.reports.verdicts import BASELINES, detector_of, strongest, verdict
 from logjax.reports.wording import (
-  RIVALS,
   count,
   duration,
   leaf,
   number,
   percent,
+  readable,
   shown,
-  strongest,
-  verdict,
 )
 
 
@@ -35,64 +34,81 @@ def against(**baselines: dict) -> str:
   return verdict(RESULTS | {'baselines': baselines})
 
 
-def test_every_rival_has_its_words():
-  keys = set(baseline_scores(['a', 'b'], [True, False], []))
-  assert keys == set(RIVALS)
+def test_every_baseline_has_its_words():
+  assert set(baseline_scores(['a', 'b'], [True, False], [])) <= set(BASELINES)
 
 
-def test_the_verdict_names_every_rival_by_both_metrics_and_the_strongest_first():
+NO_INTERVALS = ' These differences have no intervals; those of a comparison (mode=compare) have.'
+
+
+def test_the_verdict_names_every_baseline_by_both_metrics():
   assert verdict(RESULTS) == (
-    'By abnormal F1 the detector (0.917) does not beat TF-IDF with logistic regression (0.921, '
-    'less than one standard deviation apart); it beats the text lookup and the majority class. '
-    'By AUPRC the detector (0.940) does not beat the text lookup (0.950); it beats TF-IDF with '
-    'logistic regression and the majority class.'
+    'By abnormal F1 the detector (0.917 ± 0.011) is within one standard deviation of TF-IDF with '
+    'logistic regression (0.921); more than one standard deviation above the text lookup (0.610) '
+    'and the majority class (0.000). By AUPRC the detector (0.940 ± 0.006) is more than one '
+    'standard deviation below the text lookup (0.950); more than one standard deviation above '
+    'TF-IDF with logistic regression (0.930) and the majority class (0.090).' + NO_INTERVALS
   )
 
 
-def test_a_detector_that_beats_all_is_told_with_the_number_of_the_best_rival():
-  assert against(
-    lookup=metrics(0.8, 0.85), majority=metrics(0, 0.09), unseen=metrics(0.4, 0.9)
-  ) == (
-    'By abnormal F1 the detector (0.917) beats the text lookup (0.800), flagging unseen text and '
-    'the majority class. By AUPRC the detector (0.940) beats flagging unseen text (0.900), the '
-    'text lookup and the majority class.'
+def test_without_repetitions_there_is_no_standard_deviation():
+  words = verdict(RESULTS | {'test_std': metrics(None, None)})
+  assert words.startswith(
+    'By abnormal F1 the detector (0.917) is below TF-IDF with logistic regression (0.921); above '
+    'the text lookup (0.610) and the majority class (0.000). By AUPRC the detector (0.940) is below'
   )
+  same = verdict({'test': metrics(0.5, 0.5), 'baselines': {'lookup': metrics(0.5, 0.5)}})
+  assert 'By abnormal F1 the detector (0.500) is equal to the text lookup (0.500).' in same
 
 
-def test_a_victory_by_less_than_one_standard_deviation_is_told_as_one():
-  told = against(lookup=metrics(0.91, 0.1), majority=metrics(0.90, 0.1), unseen=metrics(0.91, 0.1))
-  remark = 'less than one standard deviation apart'
-  assert f'beats the text lookup (0.910, {remark}), flagging unseen text (0.910, {remark})' in told
-  assert 'and the majority class. By AUPRC' in told
-
-
-def test_an_equal_rival_is_not_beaten():
-  assert 'does not beat the text lookup (0.917). By' in against(lookup=RESULTS['test'])
+def test_no_sentence_calls_a_detector_better_without_an_interval():
+  words = against(lookup=metrics(0.1, 0.1), majority=metrics(1, 1))
+  for claim in ('beats', 'better', 'worse', 'wins'):
+    assert claim not in words
+  assert words.endswith(NO_INTERVALS)
 
 
 def test_an_undefined_metric_is_not_compared():
-  told = against(lookup=metrics(None, 0.5), majority=metrics(0, None), unseen=metrics(1, 0.5))
-  assert 'it beats the majority class; it cannot be compared with the text lookup. By' in told
-  assert told.endswith('cannot be compared with the majority class.')
+  words = against(lookup=metrics(None, 0.5), majority=metrics(0, None), unseen=metrics(1, 0.5))
+  assert 'the majority class (0.000); not comparable with the text lookup. By' in words
+  assert 'not comparable with the majority class.' in words
   nothing = RESULTS | {'test': metrics(None, 0.5)}
   assert verdict(nothing).startswith(
-    'By abnormal F1 the detector cannot be compared: it is undefined. By AUPRC the detector (0.500)'
+    'By abnormal F1 the detector cannot be compared: it is undefined. By AUPRC the detector (0.500'
   )
 
 
-def test_results_without_rivals_say_so():
-  assert verdict({}) == against() == 'No baseline was run beside the detector.'
+def test_results_without_baselines_have_no_verdict():
+  assert verdict({}) == against() == ''
 
 
-def test_a_rival_that_nobody_knows_is_called_by_its_key():
-  assert 'does not beat oracle (1.000)' in against(oracle=metrics(1, 1))
+def test_a_baseline_without_words_is_called_by_its_key():
+  assert 'below oracle (1.000)' in against(oracle=metrics(1, 1))
 
 
-def test_rivals_are_ordered_by_f1_then_auprc_and_the_undefined_is_last():
+def test_results_without_a_detector_are_of_the_autoencoders():
+  assert detector_of({}).title == 'Autoencoders and GRU'
+  assert detector_of({}).example == 'line'
+  assert detector_of({'detector': {'name': 'deep_log', 'kind': 'sequences'}}).title == 'Deep log'
+
+
+@pytest.mark.parametrize(
+  'name, words',
+  [
+    ('generator_mle', 'Generator MLE'),
+    ('gru', 'GRU'),
+    ('autoencoder_normal', 'Autoencoder normal'),
+  ],
+)
+def test_names_of_the_program_become_words(name, words):
+  assert readable(name) == words
+
+
+def test_baselines_are_ordered_by_f1_then_auprc_and_the_undefined_is_last():
   order = {'a': (None, 1), 'b': (0.5, 0.1), 'c': (0.5, 0.2), 'd': (0, None), 'e': (0.9, 0)}
   baselines = {name: metrics(*numbers) for name, numbers in order.items()} | {'f': None}
-  found = [rival.title for rival, _ in strongest({'baselines': baselines})]
-  assert found == ['e', 'c', 'b', 'd', 'a']
+  found = [baseline.title for baseline, _ in strongest({'baselines': baselines})]
+  assert found == ['E', 'C', 'B', 'D', 'A']
 
 
 @pytest.mark.parametrize(
@@ -128,11 +144,11 @@ def test_durations_read_as_people_say_them(seconds, text):
   assert duration(seconds) == text
 
 
-def test_a_number_that_nobody_measured_is_none_at_any_depth():
+def test_a_missing_metric_is_none_at_any_depth():
   metrics = {'abnormal': {'f1': 0.5}, 'normal': None}
-  assert leaf(metrics, ('abnormal', 'f1')) == 0.5
-  for keys in (('abnormal', 'recall'), ('normal', 'f1'), ('auroc',), ('none', 'such')):
-    assert leaf(metrics, keys) is None
+  assert leaf(metrics, 'abnormal_f1') == 0.5
+  for name in ('abnormal_recall', 'normal_f1', 'auroc', 'none_such'):
+    assert leaf(metrics, name) is None
 
 
 def test_a_number_of_rows_shows_a_digit_only_where_it_is_a_mean():

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from logjax.errors import LogjaxError
-from logjax.evaluation.resampling import METRICS, metrics_of_rows, resampled_metrics
-from logjax.reports.leaderboard_words import markdown
+from logjax.evaluation.bootstrap import resampled_metrics
+from logjax.evaluation.formulas import METRICS, metrics_of_rows
+from logjax.reports.leaderboard import markdown
 from logjax.studies.leaderboard import Cell, make_leaderboard
 
 ROWS = 300
@@ -30,7 +31,8 @@ def cell(oversampler='none', seed=0, noise=1.0, **changes) -> Cell:
     'abnormal': abnormal,
     'scores': abnormal + noise * drawn,
     'thresholds': np.array([0.5, 0.6]),
-    'rivals': {'lookup': np.where(abnormal, 0.5, 0.4), 'majority': np.zeros(ROWS)},
+    'baselines': {'lookup': np.where(abnormal, 0.5, 0.4), 'majority': np.zeros(ROWS)},
+    'baseline_thresholds': {'lookup': 0.5, 'majority': 0.5},
     'group': np.arange(ROWS) + 50,
     'leaks': (),
     'trained_abnormal': 40,
@@ -98,7 +100,7 @@ def test_a_difference_is_that_of_the_means_and_narrower_than_unpaired(leaderboar
 
 def test_wins_and_losses_are_named_only_where_the_interval_excludes_zero(leaderboard):
   assert set(entry_of(leaderboard, 'seqgan')['wins']) == {'none', 'random'}
-  assert set(entry_of(leaderboard, 'smoten')['losses']) == {'none', 'random', 'rival'}
+  assert set(entry_of(leaderboard, 'smoten')['losses']) == {'none', 'random', 'baseline'}
   for table in leaderboard['tables']:
     for entry in table['entries']:
       for other, told in entry['versus'].items():
@@ -122,7 +124,8 @@ def shared_luck(trial, oversampler, seed) -> Cell:
     abnormal=text_is_abnormal[group],
     scores=scores[group][None],
     thresholds=np.array([0.9]),
-    rivals={},
+    baselines={},
+    baseline_thresholds={},
     group=group,
   )
 
@@ -183,41 +186,41 @@ def test_with_too_few_abnormal_texts_nothing_is_won_and_the_words_say_why():
   assert entry_of(make_leaderboard(cells, 50), 'seqgan')['wins'] == ['none']
 
 
-def test_entries_stand_by_falling_f1_and_the_strongest_rival_is_named(leaderboard):
+def test_entries_stand_by_falling_f1_and_the_strongest_baseline_is_named(leaderboard):
   (table,) = leaderboard['tables']
   f1 = [entry['metrics']['abnormal_f1']['mean'] for entry in table['entries']]
   assert f1 == sorted(f1, reverse=True)
-  assert (table['strongest_rival'], f1[0]) == ('lookup', 1.0)
-  rival = entry_of(leaderboard, None, 'lookup')
-  assert (rival['kind'], rival['versus'], rival['seconds']) == ('rival', {}, None)
+  assert (table['strongest_baseline'], f1[0]) == ('lookup', 1.0)
+  baseline = entry_of(leaderboard, None, 'lookup')
+  assert (baseline['kind'], baseline['versus'], baseline['seconds']) == ('baseline', {}, None)
   assert (table['test_texts'], table['abnormal_texts']) == (ROWS, table['abnormal_rows'])
 
 
-def test_a_detector_without_any_oversampler_is_a_rival_of_the_others():
+def test_a_detector_without_any_oversampler_is_a_baseline_of_the_others():
   cells = [cell('none'), cell('seqgan', noise=0.9), cell('none', detector='gru', noise=0.3)]
-  cells = [one._replace(rivals={'majority': np.zeros(ROWS)}) for one in cells]
+  cells = [one._replace(baselines={'majority': np.zeros(ROWS)}) for one in cells]
   board = make_leaderboard(cells, 100)
-  assert board['tables'][0]['strongest_rival'] == 'gru'
+  assert board['tables'][0]['strongest_baseline'] == 'gru'
   entry = entry_of(board, 'seqgan')
-  assert 'rival' in entry['losses']
-  assert set(entry['rivals']) == {'gru', 'majority'}
+  assert 'baseline' in entry['losses']
+  assert set(entry['baselines']) == {'gru', 'majority'}
   plain = entry_of(board, 'none', 'gru')
-  assert 'rival' not in plain['versus']
-  assert set(plain['rivals']) == {'majority'}
+  assert 'baseline' not in plain['versus']
+  assert set(plain['baselines']) == {'majority'}
   text = markdown(board)
-  assert 'the strongest rival, gru without oversampling, by abnormal F1: worse with' in text
+  assert 'the strongest baseline, gru without oversampling, by abnormal F1: worse with' in text
   assert (
-    '- By abnormal F1, autoencoder_gru with seqgan, its best on these rows, beats the majority '
-    'class (+' in text
+    '- By abnormal F1, autoencoder_gru with seqgan, its best on these rows, is better than the '
+    'majority class (+' in text
   )
-  assert '; does not beat gru without oversampling (-' in text
-  assert '- By abnormal F1, gru with none beats the majority class (+' in text
+  assert '; is worse than gru without oversampling (-' in text
+  assert '- By abnormal F1, gru with none is better than the majority class (+' in text
 
 
-def test_a_detector_with_oversamplers_is_no_rival():
+def test_a_detector_with_oversamplers_is_no_baseline():
   cells = [cell(name, detector=one) for name in ('none', 'random') for one in ('gru', 'other')]
   board = make_leaderboard(cells, 20)
-  assert set(entry_of(board, 'none', 'gru')['rivals']) == {'lookup', 'majority'}
+  assert set(entry_of(board, 'none', 'gru')['baselines']) == {'lookup', 'majority'}
 
 
 def test_leaks_are_named_and_so_are_entries_without_them():
@@ -249,7 +252,7 @@ def test_the_order_of_rows_and_of_cells_changes_nothing():
     group=cells[1].group[::-1],
     abnormal=cells[1].abnormal[::-1],
     scores=cells[1].scores[:, ::-1],
-    rivals={name: scores[::-1] for name, scores in cells[1].rivals.items()},
+    baselines={name: scores[::-1] for name, scores in cells[1].baselines.items()},
   )
   assert make_leaderboard(cells, 50) == make_leaderboard([turned, cells[0]], 50)
 
@@ -261,7 +264,9 @@ def with_generated(one: Cell, rows: slice) -> Cell:
     abnormal=np.append(one.abnormal[rows], [True] * 50),
     group=np.append(one.group[rows], np.arange(50) + 1000),
     scores=np.append(one.scores[:, rows], np.full((2, 50), 9.0), axis=1),
-    rivals={name: np.append(scores[rows], np.ones(50)) for name, scores in one.rivals.items()},
+    baselines={
+      name: np.append(scores[rows], np.ones(50)) for name, scores in one.baselines.items()
+    },
   )
 
 
@@ -307,7 +312,7 @@ def test_undefined_metrics_are_none_and_the_json_is_plain():
   board = make_leaderboard([silent, cell('seqgan', noise=0.5)], 20)
   assert entry_of(board, 'none')['metrics']['abnormal_precision'] == NOTHING
   assert json.loads(json.dumps(board, allow_nan=False)) == board
-  assert '– / 0.000 / 0.000' in markdown(board)
+  assert '| – | 0.000 [' in markdown(board)
 
 
 def test_the_curve_has_a_point_for_each_number_of_rows_and_all_of_them_last():
@@ -319,7 +324,7 @@ def test_the_curve_has_a_point_for_each_number_of_rows_and_all_of_them_last():
   board = make_leaderboard(cells, 20)
   assert len(board['tables']) == 4
   titles = markdown(board)
-  assert '### honest protocol, at most 500 abnormal training rows (30 there are)' in titles
+  assert '### honest protocol, at most 500 abnormal training rows (30 available)' in titles
   assert '### honest protocol, 20 abnormal training rows\n' in titles
   assert '### honest protocol, all 30 abnormal training rows\n' in titles
   assert titles.count('At most as many abnormal rows validate as train.') == 3
@@ -343,18 +348,21 @@ def test_markdown_has_both_classes_and_says_who_is_better(leaderboard):
   text = markdown(leaderboard)
   board, generated = text.split('Generated rows on their own:')
   head, rule, *rows = (line for line in board.splitlines() if line.startswith('|'))
-  assert {line.count(' | ') for line in (head, *rows)} == {11}
-  assert rule.count('---') == 12
+  assert {line.count(' | ') for line in (head, rule, *rows)} == {14}
+  for name in ('abnormal precision', 'abnormal F1', 'normal F1', 'F1 less the strongest baseline'):
+    assert f' {name} |' in head
   assert '| seqgan | – | – | – | – |' in generated
+  assert 'compare with the value of the oversampler random' in generated
+  assert 'There is no correction for multiple comparisons: about 1 in 20' in text
   (row,) = (row for row in rows if 'seqgan' in row)
   assert row.count('better') == 2
   assert row.endswith('| 3.0 s |')
-  assert 'Text lookup | needs none | 1.000 / 1.000 / 1.000 [1.000, 1.000] [1.000, 1.00' in rows[0]
+  assert 'Text lookup | needs none | 1.000 [1.000, 1.000] [1.000, 1.000] | 1.000 [' in rows[0]
   verdict = '\n'.join(line for line in text.splitlines() if line.startswith('- '))
   assert 'autoencoder_gru against no oversampling by abnormal F1: better with seqgan (+' in verdict
   assert 'not told apart with random (+0.000)' in verdict
   assert 'worse with smoten (-' in verdict
-  assert 'the strongest rival, the text lookup, by abnormal F1: worse with' in verdict
+  assert 'the strongest baseline, the text lookup, by abnormal F1: worse with' in verdict
 
 
 def test_a_name_cannot_break_the_markdown_table():
@@ -364,12 +372,12 @@ def test_a_name_cannot_break_the_markdown_table():
 
 def test_a_table_without_anything_to_compare_says_so():
   assert '- There is nothing to compare with.' in markdown(
-    make_leaderboard([cell('none', rivals={})], 5)
+    make_leaderboard([cell('none', baselines={})], 5)
   )
 
 
 def test_a_difference_that_is_undefined_is_neither_better_nor_worse():
-  normal = {'abnormal': np.zeros(ROWS, bool), 'thresholds': np.array([99.0, 99.0]), 'rivals': {}}
+  normal = {'abnormal': np.zeros(ROWS, bool), 'thresholds': np.array([99.0, 99.0]), 'baselines': {}}
   board = make_leaderboard([cell('none', **normal), cell('seqgan', **normal)], 5)
   entry = entry_of(board, 'seqgan')
   assert (entry['wins'], entry['losses']) == ([], [])

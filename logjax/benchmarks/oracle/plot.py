@@ -13,6 +13,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from logjax.benchmarks.oracle_recorder import ADVERSARIAL, MLE
+from logjax.reports.table import Column, Table
 
 _STYLE = {
   'font.size': 9,
@@ -68,17 +69,17 @@ def draw_curves(curves: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> N
 
 
 def markdown_table(curves: Mapping[str, Sequence[dict[str, Any]]], every: int) -> str:
-  """Returns a Markdown table of every `every`-th epoch and the first and last of each stage."""
-  lines = [['run', 'stage', 'epoch', *_COLUMNS.values()]]
-  lines.append(['---', '---'] + ['---:'] * (len(lines[0]) - 2))
+  """Returns every `every`-th epoch, and the first and last of each stage, as a Markdown table."""
+  columns = [Column('run', align='left'), Column('stage', align='left'), Column('epoch')]
+  rows = []
   for name, curve in curves.items():
     ends = {point['stage']: point['epoch'] for point in curve}
     for point in curve:
       stage, epoch = point['stage'], point['epoch']
       if epoch % every == 0 or epoch == ends[stage]:
         cells = [f'{point[c]:.3f} ± {point[f"{c}_error"]:.3f}' for c in _COLUMNS]
-        lines.append([name, stage.replace('_', ' '), str(epoch), *cells])
-  return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
+        rows.append([name, stage.replace('_', ' '), str(epoch), *cells])
+  return Table('', [*columns, *map(Column, _COLUMNS.values())], rows).markdown()
 
 
 def main() -> None:
