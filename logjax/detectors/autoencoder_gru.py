@@ -20,7 +20,7 @@ from logjax.files import load_arrays, write_json
 from logjax.models.autoencoder import fit_autoencoder, make_autoencoder, make_encode
 from logjax.models.classifier import FeatureRows, GRUTrainer
 from logjax.training.checkpoint import restore_params, save_params
-from logjax.training.runtime import Runtime
+from logjax.training.runtime import Runtime, quiet_runtime
 
 NAMES = ('normal', 'abnormal')
 
@@ -273,7 +273,7 @@ def restore_detector(
     like = jax.eval_shape(lambda k: model.init(k, jnp.zeros(length))['params'], key)
     saved = restore_params(folder / 'autoencoders', dict.fromkeys(NAMES, like))
     autoencoders = tuple(saved[name] for name in NAMES)
-  trainer = _trainer(config, key)
+  trainer = _trainer(config, key, quiet_runtime(config.devices))
   like = jax.eval_shape(lambda k: trainer.init(mean.shape, k), key)
   repetitions = [str(r) for r in range(len(fitted['thresholds']))]
   saved = restore_params(folder / 'classifiers', dict.fromkeys(repetitions, like))
