@@ -7,10 +7,6 @@ last a table on standard error. A log gives a real shape besides:
 
   bash launch/benchmark.sh --config.benchmark.log=BGL.log
 
-Weak scaling, here over simulated devices, which share the cores of the machine:
-
-  JAX_NUM_CPU_DEVICES=8 bash launch/benchmark.sh --config.benchmark.weak_scaling="(1,2,4,8)"
-
 Some of it alone: --config.benchmark.names="('rollouts',)" --config.benchmark.vocabularies="(240,)".
 """
 
@@ -32,9 +28,6 @@ def get_config(choice: str = '') -> ConfigDict:
   # Sizes of the models; batch and rollouts are those of the workload. [seqgan]
   config.seqgan = default.seqgan()
   config.discriminators = discriminators()
-  # Of the paper's classifier, whose step weak scaling measures.
-  config.detector = ConfigDict({'gru': default.gru()})
-  config.detector.gru.dropout_means = 'keep'
   return config
 
 
@@ -75,9 +68,6 @@ def benchmark() -> ConfigDict:
   # Epochs of maximum likelihood on those lines, `seqgan.rows_per_epoch` rows each, before the
   # generator is timed: its sentences are then about as long as the real ones.
   benchmark.mle_epochs = 20
-  # Numbers of devices to measure weak scaling on, and nothing else, say (1, 2, 4, 8): the rollouts
-  # and the rows of the classifier's step grow with them. () for the measurements above. [logjax]
-  benchmark.weak_scaling = ()
   return benchmark
 
 

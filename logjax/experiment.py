@@ -47,6 +47,7 @@ from logjax.stages import (
   release,
   stage,
 )
+from logjax.training import hosts
 
 
 def train(run: Run, command: str, *, keep_scores: bool = False) -> dict:
@@ -73,12 +74,13 @@ def train(run: Run, command: str, *, keep_scores: bool = False) -> dict:
     scores, rivals = _test_scores(run, rows, detector), rival_scores(rows)
     results = make_results(run.config, run.leaks, rows, detector, scores, rivals)
     details = make_details(rows, detector, scores)
-  if keep_scores:
+  if keep_scores and hosts.first():
     save_scores(run.workdir / 'scores.npz', _kept_scores(rows, detector, scores, rivals))
   results |= {'seconds': keep_seconds(run), 'command': command}
-  write_json(run.workdir / 'details.json', details)
-  write_json(run.workdir / 'results.json', results)
-  write_report(run.workdir)
+  if hosts.first():
+    write_json(run.workdir / 'details.json', details)
+    write_json(run.workdir / 'results.json', results)
+    write_report(run.workdir)
   return results
 
 
@@ -148,7 +150,7 @@ def read(run: Run) -> tuple[Corpus, Prepared]:
       corpus = open_corpus(data, data.simulated_seed, run.cache, progress=told)
       logs = corpus.logs
       run.runtime.progress.say(_source_line(corpus.name, corpus.origin, corpus.paths))
-      if logs.unfit:
+      if logs.unfit and hosts.first():
         write_rejected(logs, run.workdir / 'rejected.tsv')
         run.runtime.progress.say(
           f'{logs.unfit:,} lines do not fit the format: see {run.workdir / "rejected.tsv"}'
@@ -160,7 +162,7 @@ def read(run: Run) -> tuple[Corpus, Prepared]:
       prepared = prepare(run.config, run.leaks, logs)
     except LogjaxError as error:
       release(run)
-      if error.rejected is not None:
+      if error.rejected is not None and hosts.first():
         write_rejected_lines(error.rejected, run.workdir / 'rejected.tsv')
         kept, path = len(error.rejected), run.workdir / 'rejected.tsv'
         run.runtime.progress.say(f'the first {kept:,} that do not fit are in {path}')

@@ -4,11 +4,13 @@ A stage that is expensive leaves its result in the workdir and is skipped when i
 so that the same command goes on where an interrupted run stopped.
 """
 
+import contextlib
 import hashlib
 import json
 import shutil
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -20,7 +22,7 @@ from logjax.errors import LogjaxError
 from logjax.examples.lines import Prepared
 from logjax.files import read_json, write_json
 from logjax.settings import flatten
-from logjax.training.hosts import HOSTS
+from logjax.training import hosts
 from logjax.training.keeper import Checkpoints
 from logjax.training.progress import Progress
 from logjax.training.runtime import Runtime
@@ -87,7 +89,8 @@ def open_run(
   """
   if not new:
     read_config(workdir)
-  lock = Lock(workdir) if new else None  # first, so that nobody claims it at the same moment
+  # Locked first, so that nobody claims it at the same moment.
+  lock = Lock(workdir) if new and hosts.first() else None
   claim_workdir(config, workdir)
   names = ('oversampler', 'sampling', 'detector')
   keys = dict(zip(names, jax.random.split(jax.random.key(config.seed), len(names)), strict=True))
@@ -119,9 +122,11 @@ def check_rows(run: Run, prepared: Prepared) -> None:
   for array in (prepared.examples.inputs, prepared.examples.abnormal, *prepared.split):
     digest.update(np.ascontiguousarray(array).tobytes())
   rows = {'rows': len(prepared.examples.inputs), 'sha256': digest.hexdigest()}
-  if HOSTS.several and HOSTS.others_than_first(rows['sha256']):
+  if hosts.from_first(rows) != rows:
     raise LogjaxError('the processes have read different lines: give all of them the same log')
   path = run.workdir / 'corpus.json'
+  if not hosts.first():
+    return
   if not path.exists():
     write_json(path, rows)
   elif read_json(path, dict, 'choose another --workdir') != rows:
@@ -148,7 +153,9 @@ def stage(
   spent = _seconds_before(run).get(name, 0.0) if new else 0.0
   with run.runtime.progress.stage(name, spent=spent, keep=lambda: keep_seconds(run)):
     if new:
-      make(run.workdir / name)
+      with _output_folder(run.workdir / name) as folder:
+        make(folder)
+      hosts.wait(name)
     result = restore(run.workdir / name, finished(run, name))
   if new:  # else what is kept belongs to a later stage, in which an earlier call was stopped
     run.runtime.checkpoints.delete()
@@ -185,7 +192,11 @@ def share_stage(
   for array in arrays:
     digest.update(f'{array.dtype}{array.shape}'.encode() + np.ascontiguousarray(array).tobytes())
   kept = run.shared / digest.hexdigest()[:32]
-  if not kept.exists():
+  if not hosts.first():
+    if hosts.from_first(None):
+      make(folder)
+    return
+  if hosts.from_first(not kept.exists()):
     partial, begin = kept.with_suffix('.part'), time.monotonic()
     spent = _seconds_before(run).get(folder.name, 0.0)  # by calls that were killed
     shutil.rmtree(partial, ignore_errors=True)
@@ -208,11 +219,22 @@ def share_stage(
   keep_seconds(run)
 
 
+@contextlib.contextmanager
+def _output_folder(folder: Path) -> Iterator[Path]:
+  """Yields the folder that a stage fills; that of a process other than 0 is thrown away."""
+  if hosts.first():
+    yield folder
+  else:
+    with tempfile.TemporaryDirectory(prefix='logjax-') as scratch:
+      yield Path(scratch) / folder.name
+
+
 def finished(run: Run, name: str) -> dict | None:
   """What a stage's marker file says; None where the stage is not finished."""
   path = run.workdir / name / MARKERS[name]
   cure = f'delete the folder {path.parent} and train again'
-  return read_json(path, dict, cure) if path.exists() else None
+  here = hosts.first() and path.exists()
+  return hosts.from_first(read_json(path, dict, cure) if here else None)
 
 
 def keep_seconds(run: Run) -> dict[str, float]:
@@ -220,7 +242,8 @@ def keep_seconds(run: Run) -> dict[str, float]:
   path = run.workdir / _SECONDS
   before, now = _seconds_before(run), run.runtime.progress.seconds
   seconds = before | {name: max(s, before.get(name, 0.0)) for name, s in now.items()}
-  write_json(path, seconds)
+  if hosts.first():
+    write_json(path, seconds)
   return seconds
 
 

@@ -12,6 +12,7 @@ import ml_collections
 from logjax.errors import LogjaxError
 from logjax.files import read_json, write_json
 from logjax.settings import flatten
+from logjax.training import hosts
 
 REMOVE = 'remove it and run the same command again'  # of what is then made anew
 
@@ -33,15 +34,18 @@ def claim_workdir(config: ml_collections.ConfigDict, workdir: Path) -> None:
   Raises:
     LogjaxError: when it belongs to another one, with the fields that differ.
   """
+  if not hosts.first():
+    hosts.wait('claimed')  # then process 0 has written it
   mine = _decisive(config)
   path = workdir / 'config.json'
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     if not path.exists():
       write_json(path, mine)
-      return
   except OSError as error:
     raise LogjaxError(f'cannot write to --workdir={workdir}: {error.strerror}') from error
+  if hosts.first():
+    hosts.wait('claimed')
   theirs = read_config(workdir)
   differ = [
     f'{name} is {theirs.get(name)!r} there and {mine.get(name)!r} here'

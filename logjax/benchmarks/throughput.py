@@ -15,8 +15,6 @@
   peak_memory_mb        most memory (10^6 bytes) while it was called; null where that is unknown
   share_of_floor        the time of what cannot be avoided (floor.py) divided by `seconds`
 
-With `config.benchmark.weak_scaling` it measures that instead: scaling.py has its further fields.
-
 On a CPU memory is that of the whole process. Of an accelerator only the highest use since the
 process began is known, so there it is told for a call that used more than all calls before it.
 """
@@ -33,7 +31,7 @@ import ml_collections
 import rich.console
 import rich.table
 
-from logjax.benchmarks import calls, scaling
+from logjax.benchmarks import calls
 from logjax.benchmarks.measuring import measure
 from logjax.benchmarks.workload import Workload, create_state, real, synthetic
 from logjax.corpora.formats import FORMATS
@@ -73,9 +71,6 @@ def run(config: ml_collections.ConfigDict) -> Iterator[dict[str, Any]]:
   """
   check(config)
   settings = config.benchmark
-  if settings.weak_scaling:
-    yield from scaling.run(config)
-    return
   sizes = calls.Sizes(config.seqgan.batch, settings.sentences, settings.mle_rows)
   most = choose_devices(config.devices, dividing=math.gcd(sizes.batch, sizes.sentences))
   key = jax.random.fold_in(jax.random.key(config.seed), 2)
@@ -171,17 +166,11 @@ def print_table(lines: Sequence[dict[str, Any]], file: IO[str] | None = None) ->
     lines: of `run`.
     file: where to; None for standard error, since the lines themselves are for standard output.
   """
-  title, columns = jax.devices()[0].device_kind, _COLUMNS
-  if any('efficiency' in line for line in lines):
-    columns = {name: field for name, field in _COLUMNS.items() if name != 'of floor'}
-    columns |= {'efficiency': 'efficiency', 'overhead': 'overhead'}
-    if cores := lines[0]['cores']:
-      title += f': simulated devices on {cores} cores, which show overhead, not speed'
-  table = rich.table.Table(title=title, title_justify='left')
-  for column in columns:
+  table = rich.table.Table(title=jax.devices()[0].device_kind, title_justify='left')
+  for column in _COLUMNS:
     table.add_column(column, justify='left' if column in _WORDS else 'right')
   for line in lines:
-    table.add_row(*(_cell(line[field]) for field in columns.values()))
+    table.add_row(*(_cell(line[field]) for field in _COLUMNS.values()))
   # Wide enough for all columns: a terminal wraps what it cannot show, and rich would cut words.
   console = rich.console.Console(
     file=file or sys.stderr, width=200, highlight=False, markup=False, emoji=False

@@ -8,8 +8,7 @@ is an error, never a reason to use the next.
 import dataclasses
 import glob
 import hashlib
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +20,9 @@ from logjax.corpora.download import Progress, new_folder
 from logjax.corpora.formats import FORMATS, LogFormat, own_format
 from logjax.corpora.labels import OPENSTACK_ABNORMAL_INSTANCES, LineLabels, read_abnormal_blocks
 from logjax.corpora.parsing import Logs, parse_blocks
-from logjax.corpora.reading import WHOLE, Block, Share, file_name, read_blocks
+from logjax.corpora.reading import Block, file_name, read_blocks
 from logjax.corpora.simulated.simulate import ABNORMAL_SHARE, VERSION, simulate
 from logjax.errors import LogjaxError
-from logjax.training.hosts import HOSTS
 
 CORPORA = (*FORMATS, 'own')
 
@@ -84,7 +82,6 @@ def open_corpus(
     labels=_line_labels(data, paths[0].parent),
     max_rejected=data.max_rejected,
     limit=data.limit_lines,
-    gather=HOSTS.gather if _is_shared(data) else None,
   )
   return Corpus(data.corpus, origin, tuple(map(file_name, paths)), logs)
 
@@ -108,7 +105,7 @@ def _locate(
   """Returns the origin, the log files and their blocks."""
   if data.path:
     paths = find_paths(data.path)
-    return 'file', paths, read_blocks(paths, share=_share(data, paths))
+    return 'file', paths, read_blocks(paths)
   if data.corpus not in ARCHIVES:
     raise LogjaxError(
       f'data.corpus {data.corpus!r} needs log files: name them in --config.data.path'
@@ -123,30 +120,7 @@ def _locate(
     paths = download_logs(archive, data_dir / 'downloads', base=address, progress=progress)
     return 'download', paths, prepared_blocks(data.corpus, paths, data_dir)
   paths = _simulated(data.corpus, data.simulated_lines, seed, cache_dir / 'simulated')
-  return 'simulated', paths, read_blocks(paths, share=_share(data, paths))
-
-
-def _is_shared(data: ConfigDict) -> bool:
-  """Whether each of several processes reads a part of the lines.
-
-  Not of a prepared corpus, which was read as a whole before, nor of the first lines of a log.
-  """
-  prepared = not data.path and (data.manual_dir or data.download)
-  return HOSTS.several and not prepared and not data.limit_lines
-
-
-def _share(data: ConfigDict, paths: Sequence[Path]) -> Share:
-  """The share of this process, by the sizes that the files have for the first one."""
-  if not _is_shared(data):
-    return WHOLE
-  mine = json.dumps([path.stat().st_size for path in paths])
-  sizes = json.loads(HOSTS.from_first(mine.encode()))
-  if len(sizes) != len(paths):
-    raise LogjaxError(
-      f'process 0 has {len(sizes)} log files and process {HOSTS.place.process} has {len(paths)}: '
-      'give all of them the same log'
-    )
-  return Share(HOSTS.place.process, HOSTS.place.processes, tuple(sizes))
+  return 'simulated', paths, read_blocks(paths)
 
 
 def find_paths(text: str) -> tuple[Path, ...]:

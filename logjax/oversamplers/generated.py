@@ -13,6 +13,7 @@ from logjax.seqgan.collapse import collapses
 from logjax.seqgan.fit import STAGES
 from logjax.seqgan.generators import Generators
 from logjax.stages import Run, share_stage
+from logjax.training import hosts
 
 # The parts of the config that decide what is made, besides the rows.
 _FIELDS = ('oversampler', 'seqgan', 'detector.autoencoder', 'seed', 'devices')
@@ -94,7 +95,7 @@ def restore_generated(folder: Path, summary: dict) -> Oversampled:
 def write_generated(run: Run, prepared: Prepared, oversampled: Oversampled) -> None:
   """Writes generated.txt, each distinct line with its count, unless it is there."""
   path = run.workdir / 'generated.txt'
-  if path.exists():
+  if not hosts.first() or path.exists():
     return
   texts = prepared.vocabulary.decode(oversampled.rows).value_counts(name='count')
   texts = texts.sort(['count', 'text'], descending=[True, False]).select('count', 'text')

@@ -13,22 +13,12 @@ import orbax.checkpoint as ocp
 
 import logjax
 from logjax.errors import LogjaxError
-from logjax.training.hosts import HOSTS
 
 FORMAT = 1  # of checkpoints; raised when an older logjax could not read them
 
 
 def save_params(folder: Path, params: Any) -> None:
-  """Saves a tree of arrays as the item `params` of a checkpoint; an older one is replaced.
-
-  Of several processes the first one saves, and the others are given what it saved.
-  """
-  if HOSTS.first:
-    _save_params(folder, params)
-  HOSTS.give(folder)
-
-
-def _save_params(folder: Path, params: Any) -> None:
+  """Saves a tree of arrays as the item `params` of a checkpoint; an older one is replaced."""
   # A Zarr array a parameter. A database of them, Orbax's own choice, is written faster, but
   # TensorStore loses memory with each of its arrays, and again when it is read.
   params_handler = ocp.PyTreeCheckpointHandler(

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logjax.errors import LogjaxError
+from logjax.training import hosts
 from logjax.training.runtime import Runtime
 
 
@@ -98,7 +99,7 @@ def stopped(
 
 def _save(diverged: Diverged, workdir: Path | None, phase: str, epoch: int) -> Path | None:
   """Saves plain arrays; returns the file, or None where there is no place for one."""
-  if workdir is None or diverged.batch is None:
+  if workdir is None or diverged.batch is None or not hosts.first():
     return None
   arrays = {'epoch': np.array(epoch), 'step': np.array(diverged.step)}
   arrays |= {f'measured.{name}': value for name, value in diverged.measured.items()}

@@ -22,8 +22,8 @@ import orbax.checkpoint as ocp
 
 import logjax
 from logjax.errors import LogjaxError, is_full
+from logjax.training import hosts
 from logjax.training.checkpoint import check_sizes, digest_of, open_manager
-from logjax.training.hosts import HOSTS
 from logjax.training.stopping import Stopping
 
 _FORMAT = 2  # of a checkpoint within a phase; another is refused
@@ -34,7 +34,7 @@ _PASSING = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EIO)
 
 def _warn(text: str) -> None:
   """Prints a line that is shown in quiet runs too."""
-  if HOSTS.first:
+  if hosts.first():
     print(text, file=sys.stderr)
 
 
@@ -89,13 +89,9 @@ class Checkpoints:
     leaves, structure = jax.tree.flatten(like)
     steps = sorted(self._manager.all_steps(), reverse=True)
     found = next(filter(None, (self._restore(step, leaves) for step in steps)), None)
-    if not HOSTS.first:
+    if not hosts.first():
       self._manager.close()
       self._manager = None  # the first process writes for all
-    if HOSTS.several and HOSTS.others_than_first(str(found and found[2])):
-      raise LogjaxError(
-        f'the processes restored different checkpoints of {phase}: start all of them again'
-      )
     if found is None:
       return None
     arrays, about, _ = found
@@ -112,7 +108,7 @@ class Checkpoints:
     Raises:
       Stopped: when the process was asked to stop, after it was written.
     """
-    asked = self._asked()
+    asked = self._stopping.requested()
     self._since += 1
     due = 0 < self._epochs <= self._since
     due |= 0 < self._seconds <= time.monotonic() - self._saved
@@ -122,13 +118,6 @@ class Checkpoints:
     if asked:
       self.close()
       self._stopping.check()
-
-  def _asked(self) -> bool:
-    """Whether this process, or another of the same run, was asked to stop."""
-    asked = HOSTS.most(self._stopping.asked or 0)
-    if asked:
-      self._stopping.asked, self._stopping.together = asked, True
-    return asked > 0
 
   def close(self) -> None:
     """Ends a phase: waits until its checkpoint is written.
@@ -154,8 +143,9 @@ class Checkpoints:
     """
     self.close()
     if self._folder is not None:
-      shutil.rmtree(self._folder, ignore_errors=True)
-      if self._asked():
+      if hosts.first():
+        shutil.rmtree(self._folder, ignore_errors=True)
+      if self._stopping.requested():
         self._stopping.check()
 
   def _write(self, arrays: list[np.ndarray], about: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from logjax.errors import LogjaxError
-from logjax.training.hosts import HOSTS
+from logjax.training import hosts
 
 AXIS = 'data'
 
@@ -101,10 +101,10 @@ def parallel(step: Callable, devices: int, *, donate: bool = True) -> Callable:
     devices=_chosen(devices),
     donate_argnums=0 if donate else (),
   )
-  if jax.process_count() == 1:
+  if not hosts.several():
     return mapped
   _meet(tuple(_chosen(devices)))
-  return lambda state, batch, keys: mapped(state, *_share_of_process((batch, keys)))
+  return lambda state, batch, keys: mapped(state, *_part_of_process((batch, keys)))
 
 
 def replicate(state: Any, devices: int) -> Any:
@@ -117,18 +117,16 @@ def replicate(state: Any, devices: int) -> Any:
 def parallel_map(function: Callable, devices: int) -> Callable:
   """Runs `function(shared, keys) -> outputs` where keys and outputs are divided among devices."""
   mapped = jax.pmap(function, axis_name=AXIS, in_axes=(None, 0), devices=_chosen(devices))
-  if jax.process_count() == 1:
+  if not hosts.several():
     return mapped
   _meet(tuple(_chosen(devices)))
-
-  def share_and_join(shared: Any, keys: Any) -> Any:
-    return multihost_utils.process_allgather(mapped(shared, _share_of_process(keys)), tiled=True)
-
-  return share_and_join
+  return lambda shared, keys: multihost_utils.process_allgather(
+    mapped(shared, _part_of_process(keys)), tiled=True
+  )
 
 
 def _chosen(devices: int) -> list[jax.Device]:
-  """So many devices, the first ones of each process."""
+  """The first devices of each process, as many of each."""
   each = devices // jax.process_count()
   by_process: dict[int, list[jax.Device]] = {}
   for device in jax.devices():
@@ -140,15 +138,15 @@ def _chosen(devices: int) -> list[jax.Device]:
 def _meet(devices: tuple[jax.Device, ...]) -> None:
   """Connects devices of several processes.
 
-  Gloo waits 30 seconds for all of them when devices do something together for the first time, and a
-  process that still reads or compiles is later than that. The exchange before it waits for ever.
+  Gloo waits only 30 seconds for all of them when devices first do something together. A process
+  that still reads or compiles is later than that, so this waits for all processes before.
   """
-  HOSTS.gather(b'')
+  hosts.wait('meet')
   total = jax.pmap(lambda x: lax.psum(x, AXIS), axis_name=AXIS, devices=devices)
   jax.block_until_ready(total(np.ones(len(devices) // jax.process_count())))
 
 
-def _share_of_process(tree: Any) -> Any:
+def _part_of_process(tree: Any) -> Any:
   """The part of arrays [D, ...] that is for the devices of this process."""
 
   def part(x: jax.Array) -> jax.Array:

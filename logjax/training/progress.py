@@ -13,7 +13,7 @@ import jax
 import rich.console
 import rich.progress
 
-from logjax.training.hosts import HOSTS
+from logjax.training import hosts
 
 _SECONDS_BETWEEN_LINES = 15
 
@@ -32,14 +32,14 @@ class Progress:
 
   def __init__(self, workdir: Path | None = None, *, quiet: bool = False):
     self.workdir = workdir
-    self._file = workdir / 'metrics.jsonl' if workdir else None
+    self._file = workdir / 'metrics.jsonl' if workdir and hosts.first() else None
     self._console = rich.console.Console(
       file=sys.stderr,
       highlight=False,
       soft_wrap=True,
       markup=False,
       emoji=False,
-      quiet=quiet or not HOSTS.first,
+      quiet=quiet or not hosts.first(),
     )
     self.seconds: dict[str, float] = {}
     self._beat: Callable[[], None] = lambda: None

@@ -10,7 +10,7 @@ import pytest
 from compiling import compiled_fast
 
 from configs import benchmark as benchmark_config
-from logjax.benchmarks import floor, measuring, scaling, throughput
+from logjax.benchmarks import floor, measuring, throughput
 from logjax.benchmarks.calls import Sizes
 from logjax.benchmarks.floor import Work, floor_seconds
 from logjax.benchmarks.workload import (
@@ -77,7 +77,6 @@ def tiny_config():
     }
   )
   config.discriminators.small.update({'filter_widths': (1, 2), 'filters': (3, 3)})
-  config.detector.gru.update({'hidden': 4, 'batch': 3})
   config.benchmark.update(
     {
       'vocabularies': (6,),
@@ -335,66 +334,6 @@ def test_rows_of_a_log_are_measured_with_and_without_sharing(lines):
   ]
 
 
-@pytest.fixture(scope='module')
-def grown() -> list[dict]:
-  """Weak scaling over one and two devices, as it would be with these times."""
-  config = tiny_config()
-  config.benchmark.weak_scaling = (1, 2)
-  seconds = iter((2.0, 5.0, 0.1, 0.125))
-  cpu_seconds = iter((4.0, 10.0, 0.1, 0.2))
-
-  def time_call(state, call, devices, settings):
-    measured = dict.fromkeys(('best', 'tokens_per_second', 'rows_per_second', 'peak_memory_mb'), 1)
-    return measured | {'seconds': next(seconds), 'cpu_seconds': next(cpu_seconds)}
-
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(scaling, 'time_call', time_call)
-    return list(throughput.run(config))
-
-
-def test_in_weak_scaling_every_device_has_as_much_work_however_many_there_are(grown):
-  told = [(line['name'], line['vocab'], line['devices'], line['tokens']) for line in grown]
-  drawn = ROLLOUTS * 4 * 5 * 4 // 2
-  assert told == [
-    ('rollouts', 6, 1, drawn),
-    ('rollouts', 6, 2, 2 * drawn),
-    ('gru_step', None, 1, 3 * 5),
-    ('gru_step', None, 2, 2 * 3 * 5),
-  ]
-
-
-def test_weak_scaling_is_compared_with_one_device_by_time_and_by_processor_time(grown):
-  assert [line['efficiency'] for line in grown] == [1, 0.4, 1, 0.8]
-  assert [line['overhead'] for line in grown] == [0, 0.25, 0, 0]
-  for line in grown:
-    assert set(line) == FIELDS | {'tokens', 'efficiency', 'overhead', 'cores'}
-    assert json.loads(json.dumps(line, allow_nan=False)) == line
-
-
-def test_a_table_of_simulated_devices_says_that_it_shows_no_speed(grown):
-  file = io.StringIO()
-  throughput.print_table(grown, file)
-  assert f'{grown[0]["cores"]} cores, which show overhead, not speed' in file.getvalue()
-  rows = [row for row in file.getvalue().splitlines() if row.startswith('│')]
-  cells = [[float(cell) for cell in row.strip('│').split('│')[-2:]] for row in rows]
-  assert cells == [[1, 0], [0.4, 0.25], [1, 0], [0.8, 0]]
-
-
-@pytest.mark.parametrize('devices', [1, 2])
-def test_a_grown_step_of_the_classifier_has_rows_for_every_device_and_runs(devices):
-  config = tiny_config()
-  state, call = scaling.gru_step(config, devices)
-  (features, abnormal, noisy, number), weights = call.batch
-  assert features.shape == (3 * devices, 5, 2) and call.keys.shape == (3 * devices,)
-  assert call.rows == len(abnormal) == len(number) == weights.sum() == 3 * devices
-  assert not noisy.any() and int(state.step) == 0
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(jax, 'clear_caches', lambda: None)
-    patch.setattr(measuring, '_LEAST_BLOCK', 0.0)
-    measured = measuring.time_call(state, call, devices, config.benchmark)
-  assert measured['rows_per_second'] == pytest.approx(call.rows / measured['seconds'], rel=1e-2)
-
-
 def test_the_table_has_every_line_in_full(lines):
   file = io.StringIO()
   throughput.print_table(lines, file)
@@ -426,10 +365,6 @@ def test_the_table_has_every_line_in_full(lines):
     ('discriminators.small.filters', (3,), 'must have equal lengths'),
     ('discriminators.small.filter_widths', (2, 1), 'discriminators.small.filter_widths=(2, 1)'),
     ('benchmark.names', (), 'must name one'),
-    ('benchmark.weak_scaling', (2, 4), '(2, 4) must begin with 1 and rise'),
-    ('benchmark.weak_scaling', (1, 4, 2), '(1, 4, 2) must begin with 1 and rise'),
-    ('benchmark.weak_scaling', (1, 4096), 'JAX_NUM_CPU_DEVICES=4096'),
-    ('benchmark.weak_scaling', (1, 3), 'seqgan.batch=4 must be a multiple'),
     ('benchmark.vocabularies', (), 'nothing to measure'),
   ],
 )
