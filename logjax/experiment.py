@@ -38,13 +38,13 @@ from logjax.results import (
   seen_texts,
   test_results,
 )
-from logjax.stages import (
+from logjax.run import (
   MARKERS,
   Run,
   check_rows,
   finished,
-  keep_seconds,
   release,
+  save_seconds,
   stage,
 )
 from logjax.training import hosts
@@ -76,7 +76,7 @@ def train(run: Run, command: str, *, keep_scores: bool = False) -> dict:
     details = make_details(rows, detector, scores)
   if keep_scores and hosts.first():
     save_scores(run.workdir / 'scores.npz', _kept_scores(rows, detector, scores, rivals))
-  results |= {'seconds': keep_seconds(run), 'command': command}
+  results |= {'seconds': save_seconds(run), 'command': command}
   if hosts.first():
     write_json(run.workdir / 'details.json', details)
     write_json(run.workdir / 'results.json', results)

@@ -74,7 +74,7 @@ def main(argv: list[str], stopping: Stopping) -> None:
 
     check_devices(_CONFIG.value.devices)
   if 'oracle' in _CONFIG.value:
-    run_oracle(workdir)
+    run_oracle(workdir, stopping)
   elif _MODE.value == 'ladder':
     run_ladder(workdir, stopping)
   elif _MODE.value == 'compare':
@@ -120,13 +120,13 @@ def run_benchmark() -> None:
   throughput.print_table(lines, sys.stderr)
 
 
-def run_oracle(workdir: Path) -> None:
+def run_oracle(workdir: Path, stopping: Stopping) -> None:
   """Runs the synthetic benchmark of SeqGAN's authors."""
   from logjax.benchmarks import oracle_run
 
   if _MODE.value != 'train':
     raise LogjaxError('configs/oracle.py has --mode=train only; it goes on where it stopped')
-  oracle_run.print_results(oracle_run.run(_CONFIG.value, workdir))
+  oracle_run.print_results(oracle_run.run(_CONFIG.value, workdir, stopping=stopping))
 
 
 def run_experiment(workdir: Path, stopping: Stopping) -> None:
@@ -134,8 +134,8 @@ def run_experiment(workdir: Path, stopping: Stopping) -> None:
   # Imported only now: --help and wrong flags answer at once.
   from logjax import experiment
   from logjax.reports.terminal import print_results
+  from logjax.run import open_run
   from logjax.settings import resolve
-  from logjax.stages import open_run
   from logjax.training import hosts
 
   config, leaks = resolve(_CONFIG.value)

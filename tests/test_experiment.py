@@ -13,8 +13,8 @@ from logjax import experiment
 from logjax.errors import LogjaxError
 from logjax.examples.splits import LEAKS
 from logjax.oversamplers.generated import oversampler_rows
+from logjax.run import open_run
 from logjax.settings import resolve
-from logjax.stages import open_run
 
 pytest_plugins = ['tiny_runs']
 

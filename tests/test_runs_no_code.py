@@ -14,8 +14,7 @@ from logjax.errors import LogjaxError
 from logjax.evaluation.scores import load_scores
 from logjax.files import load_array, load_arrays
 from logjax.oversamplers.generated import restore_generated
-from logjax.training.checkpoint import restore_params, save_params
-from logjax.training.keeper import Checkpoints
+from logjax.training.checkpoint import Checkpoints, restore_params, save_params
 from logjax.training.stopping import Stopping
 
 ROOT = Path(__file__).parent.parent

@@ -16,6 +16,7 @@ from logjax.errors import LogjaxError
 from logjax.examples.similarity import SIMILARITIES
 from logjax.examples.splits import LEAKS
 from logjax.files import write_json
+from logjax.run import claim_workdir, config_digest, read_config
 from logjax.settings import (
   ABOVE_ZERO,
   AUTO,
@@ -28,7 +29,6 @@ from logjax.settings import (
   flatten,
   resolve,
 )
-from logjax.workdir import claim_workdir, config_digest, read_config
 
 CONFIGS = Path(default.__file__).parent
 BENCHMARKS = {'benchmark', 'oracle'}  # they run no experiment on logs and have fields of their own

@@ -9,10 +9,11 @@ from logjax.examples.splits import knows_all
 from logjax.files import load_array, write_json
 from logjax.oversamplers.oversample import Oversampled, draw_rows, fit_oversampler
 from logjax.oversamplers.saved import save_generators
+from logjax.oversamplers.shared import share_stage
+from logjax.run import Run
 from logjax.seqgan.collapse import collapses
 from logjax.seqgan.fit import STAGES
 from logjax.seqgan.generators import Generators
-from logjax.stages import Run, share_stage
 from logjax.training import hosts
 
 # The parts of the config that decide what is made, besides the rows.

@@ -19,7 +19,6 @@ from logjax.oversamplers.repeat import random_rows
 from logjax.oversamplers.smote import Codes, distinct_rows, fit_codes, smote_rows, smoten_rows
 from logjax.seqgan.fit import METHODS, fit_generators
 from logjax.seqgan.generators import Generators, make_generate
-from logjax.seqgan.kept import kept
 from logjax.seqgan.sets import make_sets, split_into_sets
 from logjax.training.runtime import Runtime, quiet_runtime
 
@@ -113,7 +112,6 @@ def fit_oversampler(
     method=settings.name,
     key=key,
     runtime=runtime,
-    **kept(config.seqgan, sets, runtime),
   )
 
 

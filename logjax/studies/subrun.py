@@ -14,11 +14,10 @@ from logjax import experiment
 from logjax.errors import LogjaxError
 from logjax.evaluation.scores import TestScores, load_scores
 from logjax.files import read_json
+from logjax.run import REMOVE, claim_workdir, lock, open_run
 from logjax.settings import resolve
-from logjax.stages import open_run
 from logjax.training import hosts
 from logjax.training.stopping import Stopping
-from logjax.workdir import REMOVE, Lock, claim_workdir
 
 
 class Part(NamedTuple):
@@ -41,8 +40,7 @@ def claimed(config: ml_collections.ConfigDict, workdir: Path) -> Iterator[None]:
     LogjaxError: when the workdir belongs to another config, or to another process.
   """
   resolved, _ = resolve(config)
-  lock = contextlib.closing(Lock(workdir)) if hosts.first() else contextlib.nullcontext()
-  with lock:
+  with lock(workdir) or contextlib.nullcontext():
     claim_workdir(resolved, workdir)
     try:
       yield

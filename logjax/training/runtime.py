@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from logjax.training.keeper import Checkpoints
+from logjax.training.checkpoint import Checkpoints
 from logjax.training.progress import Progress
 from logjax.training.stopping import Stopping
 

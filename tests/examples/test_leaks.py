@@ -18,7 +18,7 @@ from logjax.detectors.autoencoder_gru import Detector, restore_detector, score_r
 from logjax.examples.splits import LEAKS
 from logjax.oversamplers.saved import restore_generators
 from logjax.results import Rows
-from logjax.stages import Run, finished
+from logjax.run import Run, finished
 
 pytest_plugins = ['tiny_runs']
 

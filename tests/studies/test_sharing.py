@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tiny
 
+from logjax.oversamplers.shared import share_stage
+from logjax.run import Run
 from logjax.settings import resolve
-from logjax.stages import Run, share_stage
 from logjax.training.runtime import quiet_runtime
 
 

@@ -16,7 +16,7 @@ from measurements import reproducible
 
 from logjax.detectors.autoencoder_gru import restore_detector
 from logjax.oversamplers.saved import restore_generators
-from logjax.stages import finished
+from logjax.run import finished
 
 pytest_plugins = ['tiny_runs']
 
