@@ -1,7 +1,7 @@
 """A run and its workdir: claimed, locked, its finished stages, their times, and named keys.
 
-A stage leaves its result in a folder of the workdir, its marker file last. Where the marker is
-there, the stage is restored and not made again, so that the same command resumes a run.
+A stage saves its result in a folder of the workdir, its marker file last. If the marker exists, the
+stage is restored and not made again: the same command resumes a run.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ _KEYS = ('oversampler', 'sampling', 'detector')
 
 
 class Run(NamedTuple):
-  """What every mode of one run shares.
+  """A run, as every mode uses it.
 
   Attributes:
     config: resolved.
@@ -43,9 +43,9 @@ class Run(NamedTuple):
     workdir: of the run.
     cache: where simulated corpora are kept.
     keys: named, for everything random.
-    runtime: what training needs besides numbers.
+    runtime: devices, progress, checkpoints and stopping.
     shared: where runs leave results for each other; None for nowhere.
-    lock: of the workdir; None for a run that writes nothing.
+    lock: of the workdir; None for a run without one.
   """
 
   config: ml_collections.ConfigDict
@@ -99,7 +99,7 @@ def open_run(
 
 
 def release(run: Run) -> None:
-  """Frees a workdir in which nothing was run yet, so that a corrected command may have it."""
+  """Frees a workdir without results, for a corrected command."""
   if run.lock is not None and not (run.workdir / 'corpus.json').exists():
     (run.workdir / 'config.json').unlink(missing_ok=True)
 
@@ -107,8 +107,8 @@ def release(run: Run) -> None:
 def lock(workdir: Path) -> IO | None:
   """Locks a workdir until the returned file is closed or nothing refers to it.
 
-  The same process may lock a workdir several times; the first file that is closed frees it. Where
-  the file system has no locks there is none. Of several processes process 0 locks for all.
+  The same process may lock a workdir several times; closing one of the files frees it. On a file
+  system without locks nothing is locked. Of several processes process 0 locks for all.
 
   Raises:
     LogjaxError: when another process has locked the workdir, or it cannot be written.
@@ -141,7 +141,7 @@ def claim_workdir(config: ml_collections.ConfigDict, workdir: Path) -> None:
   """Writes config.json, or checks that the workdir belongs to the same configuration.
 
   Raises:
-    LogjaxError: when it belongs to another one, with the fields that differ.
+    LogjaxError: when it belongs to another one; names the fields.
   """
   mine = _decisive(config)
   path = workdir / 'config.json'
@@ -183,12 +183,12 @@ def read_config(workdir: Path) -> dict[str, Any]:
 
 
 def config_digest(config: ml_collections.ConfigDict) -> str:
-  """Returns a SHA-256 of all fields that decide the results."""
+  """Returns a SHA-256 of all fields with an influence on the results."""
   return hashlib.sha256(json.dumps(_decisive(config), sort_keys=True).encode()).hexdigest()
 
 
 def _decisive(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """Returns all fields that decide the results by dotted names: all but those of checkpoints."""
+  """Returns all fields with an influence on the results, all but `checkpoint`, by dotted names."""
   fields = flatten(config.to_dict())
   return {name: value for name, value in fields.items() if not name.startswith('checkpoint.')}
 
@@ -222,7 +222,7 @@ def stage(
   make: Callable[[Path], None],
   restore: Callable[[Path, dict], Result],
 ) -> Result:
-  """Makes a stage's result, or restores it where an earlier call has finished the stage.
+  """Makes a stage's result, or restores it if an earlier call has finished the stage.
 
   Args:
     run: whose stage.
@@ -247,7 +247,7 @@ def stage(
 
 
 def finished(run: Run, name: str) -> dict | None:
-  """Returns the content of a stage's marker file; None where the stage is not finished."""
+  """Returns the content of a stage's marker file; None if the stage is not finished."""
   path = run.workdir / name / MARKERS[name]
   advice = f'delete the folder {path.parent} and train again'
   here = hosts.first() and path.exists()
@@ -256,7 +256,7 @@ def finished(run: Run, name: str) -> dict | None:
 
 @contextlib.contextmanager
 def _output_folder(folder: Path) -> Iterator[Path]:
-  """Yields the folder that a stage fills; process 0 alone keeps what is in it."""
+  """Yields the folder for a stage's output; process 0 alone keeps it."""
   if hosts.first():
     yield folder
   else:
@@ -265,7 +265,7 @@ def _output_folder(folder: Path) -> Iterator[Path]:
 
 
 def save_seconds(run: Run) -> dict[str, float]:
-  """Saves and returns the seconds of every stage, also of those that earlier calls finished."""
+  """Saves and returns the seconds of every stage, earlier calls included."""
   before, now = seconds_before(run), run.runtime.progress.seconds
   seconds = before | {name: max(s, before.get(name, 0.0)) for name, s in now.items()}
   if hosts.first():
@@ -274,6 +274,6 @@ def save_seconds(run: Run) -> dict[str, float]:
 
 
 def seconds_before(run: Run) -> dict[str, float]:
-  """Returns the seconds that earlier calls, and earlier stages of this one, saved."""
+  """Returns the seconds saved by earlier calls, and by earlier stages of this one."""
   path = run.workdir / SECONDS
   return read_json(path, dict, REMOVE) if path.exists() else {}

@@ -181,7 +181,7 @@ def _references(judge: Judge, rows: np.ndarray, key: jax.Array) -> dict[str, dic
 
 
 def _size(params: Any) -> int:
-  """How many parameters one of the K sets has."""
+  """Returns the number of parameters of one of the K sets."""
   return sum(leaf[0].size for leaf in jax.tree.leaves(params))
 
 

@@ -19,12 +19,7 @@ from logjax.seqgan.generators import Generators, make_model
 from logjax.seqgan.maligan import make_maligan_step
 from logjax.seqgan.sets import Sets
 from logjax.seqgan.textgan import make_textgan_steps
-from logjax.training.divergence import (
-  DivergenceError,
-  all_finite,
-  divergence_reported,
-  mean_metrics,
-)
+from logjax.training import divergence
 from logjax.training.keys import numpy_generator
 from logjax.training.parallel import (
   choose_devices,
@@ -52,11 +47,11 @@ class Phase(NamedTuple):
     stage: its name in metrics.jsonl.
     title: its name for people.
     epochs: how many it has.
-    begin: from the state that the phase before left to the one that this begins with.
+    begin: from the last state of the phase before to the first one of this.
     run: `(state, key) -> (state, metrics [K])`, one epoch; raises DivergenceError.
-    note: which metrics to show, as a format string.
-    steps: that an epoch has; of the generators, where both models take some.
-    rows: that an epoch trains on, of all sets and models.
+    note: the metrics to show, as a format string.
+    steps: of an epoch; those of the generators, if both models take some.
+    rows: of an epoch, of all sets and models.
   """
 
   stage: str
@@ -120,7 +115,7 @@ def fit_generators(
       state = replicate(phase.begin(state), devices)
     with runtime.progress.track(phase.title, phase.epochs, done=first) as advance:
       for epoch in range(first, phase.epochs):
-        with divergence_reported(runtime, phase.stage, phase.stage, epoch, _ADVICE):
+        with divergence.divergence_reported(runtime, phase.stage, phase.stage, epoch, _ADVICE):
           state, metrics = _checked(phase, state, jax.random.fold_in(phase_key, epoch))
         means = {name: float(np.mean(value)) for name, value in metrics.items()}
         count = {'step': (epoch + 1) * phase.steps, 'rows': phase.rows}
@@ -148,8 +143,8 @@ def _checked(
 ) -> tuple[train.SeqGANState, dict[str, np.ndarray]]:
   """Runs an epoch; raises DivergenceError also where its last step left bad parameters."""
   state, metrics = phase.run(state, key)
-  if not all_finite((state.generator.params, state.discriminator.params)):
-    raise DivergenceError('parameters that are not finite', phase.steps - 1, None, {})
+  if not divergence.all_finite((state.generator.params, state.discriminator.params)):
+    raise divergence.DivergenceError('parameters that are not finite', phase.steps - 1, None, {})
   return state, metrics
 
 
@@ -260,7 +255,7 @@ def _adversarial_round(
       batch = divide((given[g].get('examples'), given[g]['keys']), devices, axis=1)
       state, metrics = generator_step(state, *batch)
       steps.append(metrics)
-    metrics = mean_metrics(
+    metrics = divergence.mean_metrics(
       {name: np.stack([step[name] for step in steps]) for name in metrics}, given.__getitem__
     )
     for d in range(settings.d_steps):
@@ -281,8 +276,8 @@ def _discriminator_round(
 ) -> Callable:
   """Makes `(state, key) -> (state, metrics [K])`: new generated rows, epochs on them and real ones.
 
-  It also takes how many steps came before, by which one that diverges is told, and what is to stand
-  before the names of the metrics, which are those of the last epoch.
+  It also takes the number of steps before it, and a prefix for the names of the metrics. These are
+  those of the last epoch.
   """
   count = settings.rows_per_epoch
   step = parallel(scan_steps(one_step), devices)

@@ -1,10 +1,10 @@
 """Checkpoints by Orbax: of finished parameters, and of phases that are not finished yet.
 
 A checkpoint has two items: `arrays`, all arrays of a tree one after the other in one array of
-bytes, and `head`, JSON with what they are and a SHA-256 of them. It appears whole or not at all.
+bytes, and `head`, JSON with their names, types, shapes and SHA-256. It appears whole or not at all.
 
-All arrays go into one because TensorStore leaks memory with every array of an OCDBT database,
-which Orbax makes of a tree.
+All arrays go into one because Orbax makes an OCDBT database of a tree, and TensorStore leaks memory
+with every array of one.
 """
 
 import contextlib
@@ -30,12 +30,12 @@ FORMAT = 3  # of a checkpoint; another one is refused
 
 
 class Restored(NamedTuple):
-  """A checkpoint that was read.
+  """A checkpoint from the disk.
 
   Attributes:
     tree: of NumPy arrays.
-    about: the facts that were saved with it.
-    owner: that it was saved for.
+    about: other facts.
+    owner: the run that it belongs to.
     step: its number in its folder.
   """
 
@@ -52,7 +52,7 @@ def save_params(folder: Path, params: Any) -> None:
 
 
 def restore_params(folder: Path, like: Any) -> Any:
-  """Restores what `save_params` saved, on any number of devices.
+  """Restores parameters of `save_params`, on any number of devices.
 
   Args:
     folder: of the checkpoint.
@@ -93,7 +93,7 @@ class Checkpoints:
     stopping: asked after every epoch, and told which phase is running.
     minutes: between two checkpoints of a phase; 0 for none by time.
     epochs: between two checkpoints; 0 for none by number.
-    owner: what the checkpoints belong to, such as a hash of the config.
+    owner: of the checkpoints, such as a hash of the config.
     say: prints a line.
   """
 
@@ -123,8 +123,7 @@ class Checkpoints:
       like: a tree of arrays or shapes, the structure of what is saved.
 
     Returns:
-      The tree, of NumPy arrays, and the `about` that was saved with it; None where there is no
-      checkpoint.
+      The tree, of NumPy arrays, and its `about`; None if there is no checkpoint.
 
     Raises:
       LogjaxError: when the checkpoint belongs to another run, or has another format.

@@ -1,4 +1,4 @@
-"""Training that diverged: which step of an epoch did, and the batch that it was given. S steps."""
+"""Training that diverged: the step of an epoch, and its batch. S steps."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -15,12 +15,12 @@ from logjax.training.runtime import Runtime
 
 
 class DivergenceError(Exception):
-  """A step measured something that is not finite, or left such parameters.
+  """A metric or a parameter is not finite.
 
   Attributes:
-    what: was measured, such as 'loss nan'.
+    what: the metric and its value, such as 'loss nan'.
     step: of the epoch, from 0.
-    batch: that it was given, a tree of arrays; None where that is not known.
+    batch: of the step, a tree of arrays; None if unknown.
     measured: the metrics of this step and those before it, by name.
   """
 
@@ -36,7 +36,7 @@ def mean_metrics(
 
   Args:
     metrics: of every step.
-    batch_of: from a step to the batch that it was given.
+    batch_of: from a step to its batch.
     before: number of steps of the epoch before these.
 
   Raises:
@@ -91,7 +91,7 @@ def divergence_reported(
 
 
 def _save(error: DivergenceError, workdir: Path | None, phase: str, epoch: int) -> Path | None:
-  """Saves plain arrays; returns the file, or None where none was written."""
+  """Saves plain arrays; returns the file, or None if there is none."""
   if workdir is None or error.batch is None:
     return None
   arrays = {'epoch': np.array(epoch), 'step': np.array(error.step)}

@@ -1,7 +1,7 @@
 """Several processes, usually one a host, that do one run together by `jax.distributed`.
 
-All of them run the same command on the same log, and the workdir is on a file system that they
-share. Only the devices' work is divided, in `training/parallel.py`. Process 0 writes and prints.
+All run the same command on the same log, with a workdir on a shared file system. Only the devices'
+work is divided, in `training/parallel.py`. Process 0 writes and prints.
 """
 
 import json
@@ -16,7 +16,7 @@ from jax.experimental import multihost_utils
 
 from logjax.errors import LogjaxError
 
-# Seconds after which a silent process counts as dead, and that one which ends waits for the others.
+# Seconds: a process silent for so long counts as dead; one at its end waits so long for the others.
 _HEARTBEAT, _SHUTDOWN = 60, 90
 
 
@@ -68,7 +68,7 @@ def several() -> bool:
 
 
 def first() -> bool:
-  """Returns whether this is the process that writes and prints."""
+  """Returns whether this process writes and prints."""
   return not several() or jax.process_index() == 0
 
 
@@ -82,13 +82,13 @@ def preempted(step: int) -> bool:
 
 
 def wait(name: str) -> None:
-  """Waits until all processes have come here; what process 0 wrote before is there then."""
+  """Waits for all processes; afterwards all can read the files that process 0 wrote before."""
   if several():
     multihost_utils.sync_global_devices(name)
 
 
 def from_first(value: Any) -> Any:
-  """Returns the value that process 0 gave, one for JSON; all processes must call this."""
+  """Returns the value of process 0, one for JSON; all processes must call this."""
   if not several():
     return value
   data = np.frombuffer(json.dumps(value).encode(), np.uint8)
@@ -98,7 +98,7 @@ def from_first(value: Any) -> Any:
 
 
 def _in_a_cluster() -> bool:
-  """Whether Slurm or Kubernetes started this process as one of several."""
+  """Returns whether Slurm or Kubernetes started this process as one of several."""
   tasks = int(os.environ.get('SLURM_NTASKS', '1')) if 'SLURM_STEP_NODELIST' in os.environ else 1
   pod = 'KUBERNETES_SERVICE_HOST' in os.environ and 'JOB_COMPLETION_INDEX' in os.environ
   return tasks > 1 or pod

@@ -20,7 +20,7 @@ class Stopped(BaseException):
 
 
 class Stopping:
-  """Whether the process was asked to stop.
+  """Remembers that the process was asked to stop.
 
   Attributes:
     phase: the one that runs and saves its epoch before it stops; '' for none.
