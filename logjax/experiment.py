@@ -43,7 +43,8 @@ from logjax.oversamplers.oversample import Oversampled, module_of
 from logjax.oversamplers.repeat import random_rows
 from logjax.oversamplers.table import MAKE_NO_ROWS, TABLE
 from logjax.reports.run import write_report
-from logjax.stages import Run, check_examples, finished, keep_seconds, release, stage
+from logjax.run import Run, check_examples, finished, release, save_seconds, stage
+from logjax.training import hosts
 
 
 class Encoded(NamedTuple):
@@ -104,13 +105,14 @@ def train(run: Run, command: str, *, keep_scores: bool = False) -> dict[str, Any
       **environment(run.config.devices),
     }
     details = details_of(encoded, data, oversampled, scores, fitted)
-  if keep_scores:
+  if keep_scores and hosts.first():
     saved = _saved_scores(data, fitted, scores, baselines, baseline_scores)
     save_scores(run.workdir / 'scores.npz', saved)
-  results |= {'seconds': keep_seconds(run), 'command': command}
-  write_json(run.workdir / 'details.json', details)
-  write_json(run.workdir / 'results.json', results)
-  write_report(run.workdir)
+  results |= {'seconds': save_seconds(run), 'command': command}
+  if hosts.first():
+    write_json(run.workdir / 'details.json', details)
+    write_json(run.workdir / 'results.json', results)
+    write_report(run.workdir)
   return results
 
 
@@ -175,14 +177,14 @@ def read(run: Run) -> Corpus:
       corpus = open_corpus(data, data.simulated_seed, run.cache, progress=advance)
     except LogjaxError as error:
       release(run)
-      if error.rejected is not None:
+      if error.rejected is not None and hosts.first():
         path = run.workdir / 'rejected.tsv'
         write_rejected_lines(error.rejected, path)
         say(f'the first {len(error.rejected):,} lines that do not fit are in {path}')
       raise
     logs = corpus.logs
     say(_source_line(corpus.name, corpus.origin, corpus.paths))
-    if logs.unfit:
+    if logs.unfit and hosts.first():
       write_rejected(logs, run.workdir / 'rejected.tsv')
       say(f'{logs.unfit:,} lines do not fit the format: see {run.workdir / "rejected.tsv"}')
     if untimed := logs.notes['untimed']:
@@ -235,7 +237,10 @@ def _encoder(run: Run, kind: ModuleType, fit: Callable[[], Any]) -> Any:
   """Restores the encoder of the run, or fits and saves it."""
   folder = run.workdir / 'encoder'
   if finished(run, 'encoder') is None:
-    kind.save(folder, fit())
+    encoder = fit()
+    if hosts.first():
+      kind.save(folder, encoder)
+    hosts.wait('encoder')
   return kind.restore(folder)
 
 

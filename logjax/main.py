@@ -9,26 +9,20 @@ The workdir then has report.html. --config.NAME=VALUE changes a field of configs
 """
 # This file is short on purpose: flags, messages, dispatch. The run itself reads from experiment.py.
 
-import contextlib
 import functools
 import json
 import os
 import shutil
 import signal
 import sys
-import traceback
 from pathlib import Path
-from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-import logjax
 from logjax.command_line import cache_folder, command, parse, use_all_cores
 from logjax.errors import LogjaxError, is_full, quiet_threads
-from logjax.training.hosts import HOSTS, find_place
 from logjax.training.stopping import Stopped, Stopping
-from logjax.training.watch import Place
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Configuration file.', lock_config=True)
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints, results, report.')
@@ -57,56 +51,46 @@ def main(argv: list[str], stopping: Stopping) -> None:
   """Runs the mode that the flags name, alone or together with other processes."""
   del argv  # parse() has seen that it is empty.
   logging.set_verbosity(logging.FATAL)  # Orbax and JAX tell at length what is told in one line
-  place = find_place(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, os.environ)
   if 'benchmark' in _CONFIG.value or _MODE.value == 'benchmark':
-    check_alone(place)
     run_benchmark()
     return
   if _WORKDIR.value is None:
     raise LogjaxError('--workdir must have a value: the folder for checkpoints, results and report')
   if Path(_WORKDIR.value).exists() and not Path(_WORKDIR.value).is_dir():
     raise LogjaxError(f'--workdir={_WORKDIR.value} is a file: name a folder')
+  workdir = Path(_WORKDIR.value)
   if _MODE.value in ('evaluate', 'generate') or 'oracle' in _CONFIG.value:
-    check_alone(place)
-  with HOSTS.joined(place, stopping), contextlib.ExitStack() as stack:
-    workdir = Path(_WORKDIR.value)
-    if HOSTS.several:
-      from logjax.workdir import Lock
+    if _PROCESSES.value is not None:
+      raise LogjaxError(
+        'evaluate, generate, benchmark and the oracle are for one process: leave out '
+        '--coordinator, --processes and --process'
+      )
+  else:
+    from logjax.training import hosts
 
-      if HOSTS.first:  # before it is copied
-        stack.enter_context(contextlib.closing(Lock(workdir)))
-      workdir = stack.enter_context(HOSTS.workdir(workdir))
-    HOSTS.check_flags(f'{logjax.__version__} {_MODE.value} {_CONFIG.value.to_json_best_effort()}')
-    if _MODE.value in ('train', 'ladder', 'compare') and not (workdir / 'config.json').exists():
-      from logjax.training.parallel import check_devices
+    hosts.connect(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+  if _MODE.value in ('train', 'ladder', 'compare') and not (workdir / 'config.json').exists():
+    from logjax.training.parallel import check_devices
 
-      check_devices(_CONFIG.value.devices)
-    if 'oracle' in _CONFIG.value:
-      run_oracle(workdir)
-    elif _MODE.value == 'ladder':
-      run_ladder(workdir, stopping)
-    elif _MODE.value == 'compare':
-      run_compare(workdir, stopping)
-    else:
-      run_experiment(workdir, stopping)
-
-
-def check_alone(place: Place | None) -> None:
-  """Refuses a mode that several processes do not share."""
-  if place is not None:
-    raise LogjaxError(
-      'evaluate, generate, benchmark and the oracle are for one process: leave out --coordinator, '
-      '--processes and --process'
-    )
+    check_devices(_CONFIG.value.devices)
+  if 'oracle' in _CONFIG.value:
+    run_oracle(workdir, stopping)
+  elif _MODE.value == 'ladder':
+    run_ladder(workdir, stopping)
+  elif _MODE.value == 'compare':
+    run_compare(workdir, stopping)
+  else:
+    run_experiment(workdir, stopping)
 
 
 def run_ladder(workdir: Path, stopping: Stopping) -> None:
   """Takes one leak away after the other."""
   from logjax.reports.terminal import print_ladder
   from logjax.studies import ladder
+  from logjax.training import hosts
 
   results = ladder.run(_CONFIG.value, workdir, cache_folder(), command('python'), stopping=stopping)
-  if HOSTS.first:
+  if hosts.first():
     print_ladder(results, workdir)
 
 
@@ -114,11 +98,12 @@ def run_compare(workdir: Path, stopping: Stopping) -> None:
   """Compares oversamplers and detectors."""
   from logjax.reports.terminal import print_leaderboard
   from logjax.studies import compare
+  from logjax.training import hosts
 
   results = compare.run(
     _CONFIG.value, workdir, cache_folder(), command('python'), stopping=stopping
   )
-  if HOSTS.first:
+  if hosts.first():
     print_leaderboard(results, workdir)
 
 
@@ -135,13 +120,13 @@ def run_benchmark() -> None:
   throughput.print_table(lines, sys.stderr)
 
 
-def run_oracle(workdir: Path) -> None:
+def run_oracle(workdir: Path, stopping: Stopping) -> None:
   """Runs the synthetic benchmark of SeqGAN's authors."""
   from logjax.benchmarks import oracle_run
 
   if _MODE.value != 'train':
     raise LogjaxError('configs/oracle.py has --mode=train only; it goes on where it stopped')
-  oracle_run.print_results(oracle_run.run(_CONFIG.value, workdir))
+  oracle_run.print_results(oracle_run.run(_CONFIG.value, workdir, stopping=stopping))
 
 
 def run_experiment(workdir: Path, stopping: Stopping) -> None:
@@ -149,15 +134,16 @@ def run_experiment(workdir: Path, stopping: Stopping) -> None:
   # Imported only now: --help and wrong flags answer at once.
   from logjax import experiment
   from logjax.reports.terminal import print_results
+  from logjax.run import open_run
   from logjax.settings import resolve
-  from logjax.stages import open_run
+  from logjax.training import hosts
 
   config = resolve(_CONFIG.value)
   new = _MODE.value == 'train'
   run = open_run(config, workdir, cache_folder(), new=new, stopping=stopping)
   if _MODE.value == 'train':
     results = experiment.train(run, command('python'))
-    if HOSTS.first:
+    if hosts.first():
       print_results(results, workdir)
   elif _MODE.value == 'evaluate':
     results = experiment.evaluate(run)
@@ -178,17 +164,14 @@ def run() -> None:
       app.run(functools.partial(main, stopping=stopping), flags_parser=parse)
   except LogjaxError as error:
     print(f'logjax: {error}', file=sys.stderr)
-    end(2)
+    sys.exit(2)
   except BrokenPipeError:
     if stopping.asked is not None:
-      end(128 + stopping.asked)
+      sys.exit(128 + stopping.asked)
     # The reader, like `head`, has enough; Python must not flush what nobody reads at its exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
   except Exception as error:
     if not is_full(error):
-      if HOSTS.several:
-        traceback.print_exc()
-        end(1)
       raise
     where = getattr(error, 'filename', None) or 'a result'
     print(
@@ -196,23 +179,14 @@ def run() -> None:
       'room and run the same command again',
       file=sys.stderr,
     )
-    end(2)
+    sys.exit(2)
   except (KeyboardInterrupt, Stopped) as stop:
     # quickstart.sh runs the Python of its .venv, which the user's `python` need not be.
     python = 'python' if shutil.which('python') == sys.executable else sys.executable
     print(
       f'\nlogjax: stopped; what was reached is kept. To go on: {command(python)}', file=sys.stderr
     )
-    end(128 + getattr(stop, 'signal', signal.SIGINT))
-
-
-def end(status: int) -> NoReturn:
-  """Ends the process, without waiting for others that cannot go on."""
-  if HOSTS.several:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)  # JAX would wait for them for minutes at the usual exit
-  sys.exit(status)
+    sys.exit(128 + getattr(stop, 'signal', signal.SIGINT))
 
 
 if __name__ == '__main__':

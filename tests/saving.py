@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from logjax.training.keeper import Checkpoints
+from logjax.training.checkpoint import Checkpoints
 from logjax.training.progress import Progress
 from logjax.training.runtime import Runtime
 from logjax.training.stopping import Stopping

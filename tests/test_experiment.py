@@ -15,7 +15,7 @@ from logjax.errors import LogjaxError
 from logjax.examples import lines as lines_kind
 from logjax.examples.protocol import LEAKS
 from logjax.oversamplers.generated import oversampler_rows
-from logjax.stages import open_run, reopen_run
+from logjax.run import open_run, reopen_run
 
 pytest_plugins = ['tiny_runs']
 

@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 
 from configs import bgl, thunderbird
 from logjax import experiment
+from logjax.run import open_run
 from logjax.settings import resolve
-from logjax.stages import open_run
 
 FROZEN = json.loads((Path(__file__).parent / 'frozen_results.json').read_text())['runs']
 TOLERANCE = {'thunderbird': 0.12, 'bgl_quick_honest': 0.02, 'bgl_quick_paper': 0.02}

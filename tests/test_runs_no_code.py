@@ -14,8 +14,7 @@ from logjax.errors import LogjaxError
 from logjax.evaluation.scores import load_scores
 from logjax.files import load_arrays
 from logjax.oversamplers.generated import restore_generated
-from logjax.training.checkpoint import restore_params, save_params
-from logjax.training.keeper import Checkpoints
+from logjax.training.checkpoint import Checkpoints, restore_params, save_params
 from logjax.training.stopping import Stopping
 
 ROOT = Path(__file__).parent.parent
@@ -191,7 +190,7 @@ def replace_all(folder: Path, data: bytes) -> int:
 def test_a_checkpoint_of_pickles_is_refused_and_runs_nothing(tmp_path, touched):
   save_params(tmp_path / 'model', PARAMS)
   assert replace_all(tmp_path / 'model', pickle.dumps(Touch(touched))) > 3
-  with pytest.raises(LogjaxError, match='is damaged or of another model'):
+  with pytest.raises(LogjaxError, match='is damaged, of another model or of an older version'):
     restore_params(tmp_path / 'model', PARAMS)
 
 

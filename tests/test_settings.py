@@ -18,8 +18,8 @@ from logjax.examples.protocol import LEAKS, protocol_of
 from logjax.examples.similarity import SIMILARITIES
 from logjax.files import write_json
 from logjax.oversamplers import table
+from logjax.run import FORMAT, claim_workdir, config_digest, read_config
 from logjax.settings import RULES, check, flatten, resolve, unflatten
-from logjax.workdir import FORMAT, claim_workdir, config_digest, read_config
 
 CONFIGS = Path(default.__file__).parent
 BENCHMARKS = {'benchmark', 'oracle'}  # they run no experiment on logs and have fields of their own

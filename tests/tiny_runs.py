@@ -8,8 +8,8 @@ import tiny
 from compiling import compiled_fast
 
 from logjax import experiment
+from logjax.run import Run, open_run
 from logjax.settings import resolve
-from logjax.stages import Run, open_run
 
 
 class TinyRuns:

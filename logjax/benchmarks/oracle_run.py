@@ -1,10 +1,9 @@
 """SeqGAN's synthetic benchmark: a generator learns from an oracle's rows and is judged by it.
 
-The workdir has what `oracle_recorder.py` says, from which an interrupted run goes on, and at the
+The workdir has the files of `oracle_recorder.py`, from which an interrupted run resumes, and at the
 end results.json.
 """
 
-import contextlib
 import functools
 from pathlib import Path
 from typing import IO, Any
@@ -23,26 +22,34 @@ from logjax.errors import LogjaxError
 from logjax.files import read_json, write_json
 from logjax.oversamplers import table
 from logjax.reports.table import Column, Table
+from logjax.run import REMOVE, claim_workdir, config_digest, lock
 from logjax.seqgan.fit import fit_generators
 from logjax.seqgan.generators import make_model
 from logjax.seqgan.sets import Sets
 from logjax.seqgan.state import create_seqgan_state
 from logjax.settings import RULES, check_gan
 from logjax.settings import check as check_values
+from logjax.training.checkpoint import Checkpoints
 from logjax.training.progress import Progress
-from logjax.training.runtime import quiet_runtime
-from logjax.workdir import REMOVE, Lock, claim_workdir
+from logjax.training.runtime import Runtime
+from logjax.training.stopping import Stopping
+
+# A killed run loses no more than this, and the epoch that it was in.
+_MINUTES_BETWEEN_CHECKPOINTS = 2.0
 
 
-def run(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
-  """Runs the benchmark, going on where an earlier call stopped.
+def run(
+  config: ml_collections.ConfigDict, workdir: Path, *, stopping: Stopping | None = None
+) -> dict[str, Any]:
+  """Runs the benchmark, or resumes it where an earlier call stopped.
 
   Args:
     config: as in `configs/oracle.py`.
     workdir: of the run.
+    stopping: of the process; None where no signal is answered.
 
   Returns:
-    What is in results.json: `oracle` (origin, vocabulary, length, rows), `cell`, `reward`,
+    The content of results.json: `oracle` (origin, vocabulary, length, rows), `cell`, `reward`,
     `parameters` (how many), `references` (measures of the oracle's own rows, of their tokens in
     random order, of uniform tokens), `generators` (lines of curve.jsonl: untrained, after maximum
     likelihood, after adversarial training or None), `epochs` and `scheduled` by stage, `seconds`
@@ -55,18 +62,33 @@ def run(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
   keys = jax.random.split(jax.random.key(config.seed), 7)
   oracle = _open_oracle(config.oracle, keys[0])
   path = workdir / 'results.json'
-  with contextlib.closing(Lock(workdir)):
+  with lock(workdir):
     claim_workdir(config, workdir)
     if not path.exists():
-      write_json(path, _train(config, workdir, oracle, keys))
+      runtime = _runtime(config, workdir, stopping or Stopping())
+      write_json(path, _train(config, workdir, oracle, keys, runtime))
+      runtime.checkpoints.delete()
   return read_json(path, dict, REMOVE)
 
 
+def _runtime(config: ml_collections.ConfigDict, workdir: Path, stopping: Stopping) -> Runtime:
+  checkpoints = Checkpoints(
+    workdir / 'unfinished',
+    stopping=stopping,
+    minutes=_MINUTES_BETWEEN_CHECKPOINTS,
+    owner=config_digest(config),
+  )
+  return Runtime(config.devices, Progress(workdir), checkpoints, stopping)
+
+
 def _train(
-  config: ml_collections.ConfigDict, workdir: Path, oracle: Writer, keys: jax.Array
+  config: ml_collections.ConfigDict,
+  workdir: Path,
+  oracle: Writer,
+  keys: jax.Array,
+  runtime: Runtime,
 ) -> dict[str, Any]:
   """Trains the generator as far as the time allows and returns the results."""
-  runtime = quiet_runtime(config.devices)._replace(progress=Progress(workdir))
   length, count = config.oracle.length, config.oracle.rows
   rows, held_out = (sample_rows(oracle, length, count, key) for key in keys[1:3])
   judge = Judge(oracle, held_out, config.oracle.group)
@@ -107,7 +129,7 @@ def _train(
     'reward': config.seqgan.reward,
     'parameters': parameters,
     'references': references,
-    'generators': _milestones(recorder.curve()),
+    'generators': _milestones(recorder.curve),
     'epochs': recorder.done,
     'scheduled': recorder.scheduled,
     'seconds': {name: round(seconds, 1) for name, seconds in recorder.seconds.items()},
@@ -157,7 +179,7 @@ def _references(judge: Judge, rows: np.ndarray, key: jax.Array) -> dict[str, dic
 
 
 def _size(params: Any) -> int:
-  """How many parameters one of the K sets has."""
+  """Returns the number of parameters of one of the K sets."""
   return sum(leaf[0].size for leaf in jax.tree.leaves(params))
 
 

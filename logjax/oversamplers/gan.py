@@ -17,7 +17,6 @@ from logjax.oversamplers.table import GENERATORS
 from logjax.seqgan import generators as seqgan
 from logjax.seqgan.fit import fit_generators
 from logjax.seqgan.generators import Generators, make_model
-from logjax.seqgan.kept import kept
 from logjax.seqgan.sets import make_sets, split_into_sets
 from logjax.training.checkpoint import restore_params, save_params
 from logjax.training.runtime import Runtime
@@ -54,7 +53,6 @@ def fit(
     method=settings.name,
     key=key,
     runtime=runtime,
-    **kept(config.seqgan, sets, runtime),
   )
 
 

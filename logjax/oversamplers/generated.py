@@ -10,10 +10,12 @@ from logjax.examples.protocol import Protocol
 from logjax.examples.types import Examples, Split
 from logjax.files import load_arrays, save_arrays, write_json
 from logjax.oversamplers.oversample import Oversampled, draw_rows, fit_oversampler, module_of
+from logjax.oversamplers.shared import share_stage
 from logjax.oversamplers.table import TABLE
+from logjax.run import Run
 from logjax.seqgan.collapse import collapses
 from logjax.seqgan.fit import STAGES
-from logjax.stages import Run, share_stage
+from logjax.training import hosts
 
 # The parts of the configuration that decide what is made, besides the rows.
 _FIELDS = ('oversampler', 'seqgan', 'detector.autoencoder', 'seed', 'devices')
@@ -109,7 +111,7 @@ def restore_generated(folder: Path, summary: dict[str, Any]) -> Oversampled:
 def write_generated(run: Run, encoder: Encoder, oversampled: Oversampled) -> None:
   """Writes generated.txt, each distinct line with its count, unless it is there."""
   path = run.workdir / 'generated.txt'
-  if path.exists():
+  if not hosts.first() or path.exists():
     return
   texts = encoder.vocabulary.decode(oversampled.distinct).gather(oversampled.index)
   texts = texts.value_counts(name='count')

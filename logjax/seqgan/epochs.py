@@ -8,13 +8,9 @@ import numpy as np
 
 from logjax.seqgan.sets import Sets
 from logjax.seqgan.state import SeqGANState
-from logjax.training.divergence import means_of_steps
+from logjax.training.divergence import mean_metrics
 from logjax.training.keys import numpy_generator
 from logjax.training.parallel import divide_batch
-
-# Nats: who guesses loses log 2 on a row's origin, and on a token the logarithm of the vocabulary,
-# which is less than 14.
-_ABSURD_LOSS = 1_000
 
 
 def epoch_of(rows: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
@@ -50,11 +46,11 @@ def run_epoch(
     batch: B.
     key: consumed.
     devices: that the step runs on.
-    before: how many steps came before, by which one that diverges is told.
+    before: number of steps of the epoch before these.
     prefix: of the names of the metrics.
 
   Raises:
-    Diverged: at the first step that measured something absurd or not finite.
+    DivergenceError: at the first step with a metric that is not finite.
   """
 
   def batches(x: np.ndarray) -> np.ndarray:
@@ -65,8 +61,8 @@ def run_epoch(
   keys = jax.random.split(jax.random.fold_in(key, 1), shape)
   state, metrics = step(state, *divide_batch(examples, np.ones(shape), keys, devices))
 
-  def given(s: int) -> dict[str, Any]:
+  def batch_of(s: int) -> dict[str, Any]:
     return {'examples': jax.tree.map(lambda x: x[s], examples), 'keys': keys[s]}
 
   metrics = {prefix + name: value for name, value in metrics.items()}
-  return state, means_of_steps(metrics, given, before=before, most=_ABSURD_LOSS)
+  return state, mean_metrics(metrics, batch_of, before=before)

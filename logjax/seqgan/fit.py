@@ -25,7 +25,7 @@ from logjax.seqgan.steps import (
   make_sampler,
 )
 from logjax.seqgan.textgan import make_textgan_steps
-from logjax.training.divergence import Diverged, all_finite, means_of_steps, stopped
+from logjax.training import divergence
 from logjax.training.keys import numpy_generator
 from logjax.training.parallel import (
   choose_devices,
@@ -40,7 +40,8 @@ from logjax.training.runtime import Runtime
 
 METHODS = ('mle', 'seqgan', 'maligan', 'textgan')
 STAGES = ('generator_mle', 'discriminator_pretrain', 'adversarial')
-_CURE = (
+PHASE = 'generators'  # of the checkpoints
+_ADVICE = (
   'lower seqgan.generator_learning_rate or seqgan.discriminator_learning_rate, in a new workdir'
 )
 
@@ -52,11 +53,11 @@ class Phase(NamedTuple):
     stage: its name in metrics.jsonl.
     title: its name for people.
     epochs: how many it has.
-    begin: from the state that the phase before left to the one that this begins with.
-    run: `(state, key) -> (state, metrics [K])`, one epoch; raises Diverged.
-    note: which metrics to show, as a format string.
-    steps: that an epoch has; of the generators, where both models take some.
-    rows: that an epoch trains on, of all sets and models.
+    begin: from the last state of the phase before to the first one of this.
+    run: `(state, key) -> (state, metrics [K])`, one epoch; raises DivergenceError.
+    note: the metrics to show, as a format string.
+    steps: of an epoch; those of the generators, if both models take some.
+    rows: of an epoch, of all sets and models.
   """
 
   stage: str
@@ -87,9 +88,10 @@ def fit_generators(
     method: one of METHODS: 'mle' has the phase of maximum likelihood only, the others all three.
     key: consumed.
     runtime: of the run.
-    watch: called after every epoch with its stage, its number from 0, and the state, which the
-      next epoch will use up: what is to be kept must be copied.
-    start: what `watch` was called with; training goes on from there as if it had never stopped.
+    watch: called after every epoch with its stage, its number from 0, and the state, whose arrays
+      the next epoch reuses.
+    start: the arguments of the call of `watch` after which training resumes; None for none. With
+      neither, training resumes at the newest checkpoint and saves one when it is due.
 
   Raises:
     LogjaxError: when a phase diverges.
@@ -97,12 +99,15 @@ def fit_generators(
   if method not in METHODS:
     raise ValueError(f'{method!r} is none of {", ".join(METHODS)}')
   model = make_model(settings, sets.tokens.shape[1], sets.length)
+  create = functools.partial(create_seqgan_state, model)
+  if start is None and watch is None:
+    start, watch = _checkpointed(runtime, jax.eval_shape(create, sets.allowed, key))
   init_key, *keys = jax.random.split(key, 4)
   devices = choose_devices(runtime.devices)
   phases = _phases(settings, model, sets, devices, method)[: 1 if method == 'mle' else 3]
   if start is None:
     done, last = -1, -1
-    state = jax.jit(functools.partial(create_seqgan_state, model))(sets.allowed, init_key)
+    state = jax.jit(create)(sets.allowed, init_key)
   else:
     stage, last, state = start
     done = [phase.stage for phase in phases].index(stage)
@@ -116,10 +121,8 @@ def fit_generators(
       state = replicate(phase.begin(state), devices)
     with runtime.progress.track(phase.title, phase.epochs, done=first) as advance:
       for epoch in range(first, phase.epochs):
-        try:
+        with divergence.divergence_reported(runtime, phase.stage, phase.stage, epoch, _ADVICE):
           state, metrics = _checked(phase, state, jax.random.fold_in(phase_key, epoch))
-        except Diverged as diverged:
-          raise stopped(diverged, runtime, phase.stage, phase.stage, epoch, _CURE) from None
         means = {name: float(np.mean(value)) for name, value in metrics.items()}
         count = {'step': (epoch + 1) * phase.steps, 'rows': phase.rows}
         each = {name: np.asarray(value).tolist() for name, value in metrics.items()}
@@ -130,13 +133,24 @@ def fit_generators(
   return Generators(jax.tree.map(np.asarray, state.generator.params), sets.tokens, sets.length)
 
 
+def _checkpointed(runtime: Runtime, like: SeqGANState) -> tuple[tuple | None, Callable]:
+  """Returns `start` from the newest checkpoint, and a `watch` that saves them."""
+  found = runtime.checkpoints.restore(PHASE, like)
+  start = found and (found[1]['stage'], found[1]['epoch'], found[0])
+
+  def watch(stage: str, epoch: int, state: SeqGANState) -> None:
+    runtime.checkpoints.save(state, {'stage': stage, 'epoch': epoch})
+
+  return start, watch
+
+
 def _checked(
   phase: Phase, state: SeqGANState, key: jax.Array
 ) -> tuple[SeqGANState, dict[str, np.ndarray]]:
-  """Runs an epoch; raises Diverged where even its last step did harm, so that none is kept."""
+  """Runs an epoch; raises DivergenceError also where its last step left bad parameters."""
   state, metrics = phase.run(state, key)
-  if not all_finite((state.generator.params, state.discriminator.params)):
-    raise Diverged('parameters that are not finite', phase.steps - 1, None, {})
+  if not divergence.all_finite((state.generator.params, state.discriminator.params)):
+    raise divergence.DivergenceError('parameters that are not finite', phase.steps - 1, None, {})
   return state, metrics
 
 
@@ -247,7 +261,7 @@ def _adversarial_round(
       batch = divide((given[g].get('examples'), given[g]['keys']), devices, axis=1)
       state, metrics = generator_step(state, *batch)
       steps.append(metrics)
-    metrics = means_of_steps(
+    metrics = divergence.mean_metrics(
       {name: np.stack([step[name] for step in steps]) for name in metrics}, given.__getitem__
     )
     for d in range(settings.d_steps):
@@ -268,8 +282,8 @@ def _discriminator_round(
 ) -> Callable:
   """Makes `(state, key) -> (state, metrics [K])`: new generated rows, epochs on them and real ones.
 
-  It also takes how many steps came before, by which one that diverges is told, and what is to stand
-  before the names of the metrics, which are those of the last epoch.
+  It also takes the number of steps before it, and a prefix for the names of the metrics. These are
+  those of the last epoch.
   """
   count = settings.rows_per_epoch
   step = parallel(scan_steps(one_step), devices)

@@ -20,6 +20,7 @@ from logjax.reports.leaderboard import markdown, write_leaderboard
 from logjax.settings import flatten
 from logjax.studies.leaderboard import Cell, make_leaderboard
 from logjax.studies.subrun import Part, about_parts, claimed, do_part
+from logjax.training import hosts
 from logjax.training.progress import Progress
 from logjax.training.stopping import Stopping
 
@@ -116,9 +117,10 @@ def run(
     'command': command,
     **about,
   }
-  write_json(workdir / 'leaderboard.json', leaderboard)
-  (workdir / 'leaderboard.md').write_text(markdown(leaderboard))
-  write_leaderboard(workdir, leaderboard)
+  if hosts.first():
+    write_json(workdir / 'leaderboard.json', leaderboard)
+    (workdir / 'leaderboard.md').write_text(markdown(leaderboard))
+    write_leaderboard(workdir, leaderboard)
   return leaderboard
 
 

@@ -25,6 +25,7 @@ from logjax.files import write_json
 from logjax.reports.ladder import markdown, write_ladder
 from logjax.settings import resolve
 from logjax.studies.subrun import Part, about_parts, claimed, do_part
+from logjax.training import hosts
 from logjax.training.progress import Progress
 from logjax.training.stopping import Stopping
 
@@ -104,9 +105,10 @@ def run(
     'command': command,
     **about,
   }
-  write_json(workdir / 'ladder.json', ladder)
-  (workdir / 'ladder.md').write_text(markdown(ladder))
-  write_ladder(workdir, ladder)
+  if hosts.first():
+    write_json(workdir / 'ladder.json', ladder)
+    (workdir / 'ladder.md').write_text(markdown(ladder))
+    write_ladder(workdir, ladder)
   return ladder
 
 

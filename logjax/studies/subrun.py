@@ -14,10 +14,10 @@ from logjax import experiment
 from logjax.errors import LogjaxError
 from logjax.evaluation.scores import TestScores, load_scores
 from logjax.files import read_json
+from logjax.run import REMOVE, claim_workdir, lock, open_run
 from logjax.settings import resolve
-from logjax.stages import open_run
+from logjax.training import hosts
 from logjax.training.stopping import Stopping
-from logjax.workdir import REMOVE, Lock, claim_workdir
 
 
 class Part(NamedTuple):
@@ -40,12 +40,12 @@ def claimed(config: ml_collections.ConfigDict, workdir: Path) -> Iterator[None]:
     LogjaxError: when the workdir belongs to another config, or to another process.
   """
   resolved = resolve(config)
-  with contextlib.closing(Lock(workdir)):
+  with lock(workdir) or contextlib.nullcontext():
     claim_workdir(resolved, workdir)
     try:
       yield
     except LogjaxError:
-      if not any(workdir.glob('*/*/corpus.json')):
+      if hosts.first() and not any(workdir.glob('*/*/corpus.json')):
         (workdir / 'config.json').unlink(missing_ok=True)
       raise
 
@@ -75,9 +75,11 @@ def do_part(
     shared = workdir.parent / 'shared'
     run = open_run(resolved, workdir, cache, quiet=True, shared=shared, stopping=stopping)
     results, scores = workdir / 'results.json', workdir / 'scores.npz'
-    if not all(path.exists() for path in (results, scores, workdir / 'report.html')):
+    finished = all(path.exists() for path in (results, scores, workdir / 'report.html'))
+    if not hosts.from_first(finished):
       experiment.train(run, command, keep_scores=True)
       _free_memory()
+    hosts.wait('results')
     return Part(read_json(results, dict, REMOVE), load_scores(scores))
   except LogjaxError as error:
     raise LogjaxError(f'{workdir.name}: {error}') from error

@@ -1,1 +1,1 @@
-"""What all models share: state, devices, the loop over epochs, checkpoints, progress."""
+"""Shared by all models: state, devices, the loop over epochs, checkpoints, progress."""

@@ -1,9 +1,7 @@
-"""Training that diverged: the step of an epoch, and the batch that it was taken with.
+"""Training that diverged: the step of an epoch, and its batch. S steps."""
 
-What it leaves for whoever looks into it is `diverged/<phase>.npz` in the workdir. S steps.
-"""
-
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from logjax.errors import LogjaxError
+from logjax.training import hosts
 from logjax.training.runtime import Runtime
 
 
-class Diverged(Exception):
-  """A step measured something absurd or not finite, or left parameters that are not finite.
+class DivergenceError(Exception):
+  """A metric or a parameter is not finite.
 
   Attributes:
-    what: was measured, such as 'loss nan'.
+    what: the metric and its value, such as 'loss nan'.
     step: of the epoch, from 0.
-    batch: that it was given, a tree of arrays; None where that is not known.
-    measured: of this step and those before it, by name, [..., its last is this one's].
+    batch: of the step, a tree of arrays; None if unknown.
+    measured: the metrics of this step and those before it, by name.
   """
 
   def __init__(self, what: str, step: int, batch: Any, measured: Mapping[str, np.ndarray]):
@@ -30,90 +29,81 @@ class Diverged(Exception):
     self.what, self.step, self.batch, self.measured = what, step, batch, measured
 
 
-def means_of_steps(
-  metrics: Mapping[str, jax.Array],
-  batch_of: Callable[[int], Any],
-  *,
-  before: int = 0,
-  most: float = np.inf,
+def mean_metrics(
+  metrics: Mapping[str, jax.Array], batch_of: Callable[[int], Any], *, before: int = 0
 ) -> dict[str, np.ndarray]:
-  """Returns what the steps of an epoch measured on average, [S, ...] -> [...].
+  """Returns the means of an epoch's metrics over its steps, [S, ...] -> [...].
 
   Args:
     metrics: of every step.
-    batch_of: what a step was given, for the one that diverged.
-    before: how many steps of the epoch came before these.
-    most: that a loss can be without having diverged.
+    batch_of: from a step to its batch.
+    before: number of steps of the epoch before these.
 
   Raises:
-    Diverged: at the first step that measured something that is not finite, or such a loss.
+    DivergenceError: at the first step with a metric that is not finite.
   """
   measured = {name: np.asarray(value) for name, value in metrics.items()}
   wrong = {
-    name: ~np.isfinite(value) | (value > (most if name.endswith('loss') else np.inf))
+    name: ~np.isfinite(value).reshape(len(value), -1).all(axis=1)
     for name, value in measured.items()
   }
-  of_steps = {name: value.reshape(len(value), -1).any(axis=1) for name, value in wrong.items()}
-  anything = np.logical_or.reduce(list(of_steps.values()))
-  if anything.any():
-    step = int(anything.argmax())
-    names = [name for name, is_wrong in of_steps.items() if is_wrong[step]]
-    name = min(names, key=lambda name: not name.endswith('loss'))  # what says most
-    value = measured[name][step][wrong[name][step]].reshape(-1)[0]
+  diverged = np.logical_or.reduce(list(wrong.values()))
+  if diverged.any():
+    step = int(diverged.argmax())
+    # A loss explains most.
+    name = min((n for n in wrong if wrong[n][step]), key=lambda n: not n.endswith('loss'))
+    values = measured[name][step].reshape(-1)
+    value = values[~np.isfinite(values)][0]
+    seen = {n: metric[: step + 1] for n, metric in measured.items()}
     what = f'{name.replace("_", " ")} {value:.6g}'
-    measured = {name: value[: step + 1] for name, value in measured.items()}
-    raise Diverged(what, before + step, batch_of(step), measured)
+    raise DivergenceError(what, before + step, batch_of(step), seen)
   return {name: value.mean(axis=0) for name, value in measured.items()}
 
 
 @jax.jit
 def all_finite(tree: Any) -> jax.Array:
-  """Whether every number of a tree is finite, bool []."""
+  """Returns whether every number of a tree is finite, bool []."""
   return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]))
 
 
-def stopped(
-  diverged: Diverged, runtime: Runtime, phase: str, label: str, epoch: int, cure: str
-) -> LogjaxError:
-  """Ends a phase that diverged: saves the batch and finishes the last good checkpoint.
+@contextlib.contextmanager
+def divergence_reported(
+  runtime: Runtime, phase: str, label: str, epoch: int, advice: str
+) -> Iterator[None]:
+  """Turns a DivergenceError inside into a LogjaxError, and saves the batch of its step.
 
   Args:
-    diverged: what happened.
-    runtime: of the run.
-    phase: its name, for the file.
+    runtime: of the run; its last checkpoint, of a good epoch, is finished first.
+    phase: its name, for the file `diverged/<phase>.npz` in the workdir.
     label: its name for people.
-    epoch: from 0; the checkpoints that are kept are of those before it.
-    cure: what the user can do.
-
-  Returns:
-    The error to raise.
+    epoch: from 0.
+    advice: to the user.
   """
-  path = _save(diverged, runtime.progress.workdir, phase, epoch)
-  runtime.checkpoints.close()
-  seen = f' (its batch is in {path})' if path else ''
-  return LogjaxError(
-    f'{label}: {diverged.what} in step {diverged.step + 1} of epoch {epoch + 1}{seen}: {cure}'
-  )
+  try:
+    yield
+  except DivergenceError as error:
+    path = _save(error, runtime.progress.workdir, phase, epoch)
+    runtime.checkpoints.close()
+    where = f' (its batch is in {path})' if path else ''
+    raise LogjaxError(
+      f'{label}: {error.what} in step {error.step + 1} of epoch {epoch + 1}{where}: {advice}'
+    ) from None
 
 
-def _save(diverged: Diverged, workdir: Path | None, phase: str, epoch: int) -> Path | None:
-  """Saves plain arrays; returns the file, or None where there is no place for one."""
-  if workdir is None or diverged.batch is None:
+def _save(error: DivergenceError, workdir: Path | None, phase: str, epoch: int) -> Path | None:
+  """Saves plain arrays; returns the file, or None if there is none."""
+  if workdir is None or error.batch is None:
     return None
-  arrays = {'epoch': np.array(epoch), 'step': np.array(diverged.step)}
-  arrays |= {f'measured.{name}': value for name, value in diverged.measured.items()}
-  for path, leaf in jax.tree.leaves_with_path(diverged.batch):
+  arrays = {'epoch': np.array(epoch), 'step': np.array(error.step)}
+  arrays |= {f'measured.{name}': value for name, value in error.measured.items()}
+  for path, leaf in jax.tree.leaves_with_path(error.batch):
     name = jax.tree_util.keystr(path, simple=True, separator='.')
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
       leaf = jax.random.key_data(leaf)
     arrays[name] = np.asarray(leaf)
   path = workdir / 'diverged' / f'{phase}.npz'
-  partial = path.with_name(path.name + '.part')
-  try:
-    path.parent.mkdir(exist_ok=True)
-    with partial.open('wb') as file:
-      np.savez(file, **arrays)
-    partial.replace(path)
-  except OSError:  # what it says is worth more than what it keeps
-    return None
-  return path
+  if hosts.first():
+    with contextlib.suppress(OSError):  # the error itself matters more than the file
+      path.parent.mkdir(exist_ok=True)
+      np.savez(path, **arrays)
+  return path if path.exists() else None

@@ -8,37 +8,38 @@ import jax
 import ml_collections
 import numpy as np
 
-from logjax.training.divergence import Diverged, means_of_steps, stopped
+from logjax.training.divergence import (
+  DivergenceError,
+  all_finite,
+  divergence_reported,
+  mean_metrics,
+)
 from logjax.training.keys import numpy_generator
 from logjax.training.parallel import choose_devices, divide_batch, replicate
 from logjax.training.runtime import Runtime
 from logjax.training.state import TrainState
 
-_CURE = 'lower the learning_rate of this model, in a new workdir'
-# A validation loss of so many times what the first step lost, or 1, is that of a model that
-# diverged, though finite: guessing loses less. So ends Adam with an absurd learning rate.
-_ABSURD = 1_000
+_ADVICE = 'lower the learning_rate of this model, in a new workdir'
 
 
 class Trained(NamedTuple):
-  """What training left: parameters (NumPy) and the measurements of the epoch they come from."""
+  """Trained parameters (NumPy), and the metrics of the epoch that they come from."""
 
   params: Any
   epoch: int
   metrics: dict[str, float]
 
 
-class Reached(NamedTuple):
-  """How far training has come.
+class LoopState(NamedTuple):
+  """The state of early stopping.
 
   Attributes:
-    state: after the last epoch.
-    best: the best epoch so far, None before the first.
-    last: the last epoch, None before the first.
-    epochs: how many are done.
-    since: how many of them came after the best.
-    finished: whether there are no more to come.
-    first: training loss of the very first step, None before it.
+    state: of the model after the last epoch.
+    best: the best epoch so far; None before the first.
+    last: the last epoch; None before the first.
+    epochs: number of epochs that are done.
+    since: number of epochs after the best one.
+    finished: whether training is over.
   """
 
   state: TrainState
@@ -47,36 +48,26 @@ class Reached(NamedTuple):
   epochs: int = 0
   since: int = 0
   finished: bool = False
-  first: float | None = None
 
   def after(
     self, state: TrainState, now: Trained, settings: ml_collections.ConfigDict
-  ) -> 'Reached':
-    """Returns how far it has come after one more epoch."""
+  ) -> 'LoopState':
+    """Returns the state after one more epoch."""
     better = self.best is None or now.metrics['valid_loss'] < self.best.metrics['valid_loss']
     since = 0 if better else self.since + 1
     finished = since >= settings.patience or self.epochs + 1 == settings.epochs
     # The first epoch is the best so far, whatever the patience.
     finished &= not better or self.epochs + 1 == settings.epochs
     best = now if better else self.best
-    return Reached(state, best, now, self.epochs + 1, since, finished, self.first)
+    return LoopState(state, best, now, self.epochs + 1, since, finished)
 
-  def most(self, settings: ml_collections.ConfigDict) -> float:
-    """Returns the largest validation loss of an epoch that has not diverged.
-
-    A good epoch that is there to fall back on is no worse for a later one.
-    """
-    safe = settings.restore_best and self.best is not None
-    return np.inf if safe else _ABSURD * max(self.first, 1.0)
-
-  def about(self) -> dict[str, Any]:
-    """What there is to know besides the arrays, for JSON."""
+  def to_json(self) -> dict[str, Any]:
+    """Returns everything but the arrays."""
     trained = {'best': self.best, 'last': self.last}
     return {
       'epochs': self.epochs,
       'since': self.since,
       'finished': self.finished,
-      'first': self.first,
       **{name: {'epoch': t.epoch, 'metrics': t.metrics} for name, t in trained.items()},
     }
 
@@ -151,52 +142,46 @@ def fit(
   order = numpy_generator(jax.random.fold_in(key, 0))
   phase = name + ''.join(f'_{value}' for value in tags.values())
   label = name.replace('_', ' ') + ''.join(f' {value + 1}' for value in tags.values())
-  reached = _go_on(runtime, state, phase, name, tags)
+  loop = _resume(runtime, state, phase, name, tags)
   devices = choose_devices(runtime.devices)
-  state = replicate(reached.state, devices)
-  for _ in range(reached.epochs):
-    draw(order)  # as before, so that what follows is drawn as if not stopped
-  epochs = reached.epochs if reached.finished else settings.epochs
-  with runtime.progress.track(label, epochs, done=reached.epochs) as advance:
-    for epoch in range(reached.epochs, epochs):
+  state = replicate(loop.state, devices)
+  for _ in range(loop.epochs):
+    draw(order)  # again, so that the epochs to come draw the same rows as in a run never stopped
+  epochs = loop.epochs if loop.finished else settings.epochs
+  with runtime.progress.track(label, epochs, done=loop.epochs) as advance:
+    for epoch in range(loop.epochs, epochs):
       index, weights = draw(order)
       if importance is not None:
         weights *= importance[index]
       keys = jax.random.split(jax.random.fold_in(key, epoch + 1), shape)
-      given = functools.partial(_batch, take, index, weights, keys)
       batch, batch_keys = divide_batch(take(index), weights, keys, devices)
       state, metrics = epoch_step(state, batch, batch_keys)
-      if reached.first is None:
-        reached = reached._replace(first=float(metrics['loss'][0]))
-      try:
-        now = _measured(state, metrics, validate, epoch, given, reached.most(settings))
-      except Diverged as diverged:
-        raise stopped(diverged, runtime, phase, label, epoch, _CURE) from None
+      batch_of = functools.partial(_batch, take, index, weights, keys)
+      with divergence_reported(runtime, phase, label, epoch, _ADVICE):
+        now = _measured(state, metrics, validate, epoch, batch_of)
       steps = {'step': (epoch + 1) * shape[0], 'rows': int(np.count_nonzero(weights))}
       runtime.progress.measure(name, **tags, epoch=epoch, **steps, **now.metrics)
-      reached = reached.after(state, now, settings)
-      saved = (state, reached.best.params)
-      runtime.checkpoints.save(saved, reached.about(), last=reached.finished)
+      loop = loop.after(state, now, settings)
+      runtime.checkpoints.save((state, loop.best.params), loop.to_json(), last=loop.finished)
       advance(f'loss {now.metrics["loss"]:.4f} valid {now.metrics["valid_loss"]:.4f}')
-      if reached.finished:
+      if loop.finished:
         break
-  return reached.best if settings.restore_best else reached.last
+  return loop.best if settings.restore_best else loop.last
 
 
-def _go_on(
+def _resume(
   runtime: Runtime, state: TrainState, phase: str, name: str, tags: dict[str, int]
-) -> Reached:
-  """What an earlier call reached, or the beginning; later lines of metrics.jsonl are dropped."""
+) -> LoopState:
+  """Restores the newest checkpoint, or begins; drops later lines of metrics.jsonl."""
   found = runtime.checkpoints.restore(phase, (state, state.params))
-  reached = Reached(state)
+  loop = LoopState(state)
   if found is not None:
-    (state, params), about = found
-    best = Trained(params, about['best']['epoch'], about['best']['metrics'])
-    last = Trained(state.params, about['last']['epoch'], about['last']['metrics'])
-    done = (about.get(name) for name in ('epochs', 'since', 'finished', 'first'))
-    reached = Reached(state, best, last, *done)
-  runtime.progress.forget(name, kept=reached.epochs, **tags)
-  return reached
+    (state, params), saved = found
+    best = Trained(params, saved['best']['epoch'], saved['best']['metrics'])
+    last = Trained(state.params, saved['last']['epoch'], saved['last']['metrics'])
+    loop = LoopState(state, best, last, saved['epochs'], saved['since'], saved['finished'])
+  runtime.progress.forget(name, kept=loop.epochs, **tags)
+  return loop
 
 
 def _measured(
@@ -204,41 +189,38 @@ def _measured(
   metrics: dict[str, jax.Array],
   validate: Callable,
   epoch: int,
-  given: Callable[[int], dict[str, Any]],
-  most: float,
+  batch_of: Callable[[int], dict[str, Any]],
 ) -> Trained:
-  """The parameters after an epoch with what was measured; raises Diverged where it did.
+  """Returns the parameters after an epoch, with its metrics.
 
   Args:
     state: after the epoch.
     metrics: of its steps, [S].
     validate: as in `fit`.
     epoch: from 0.
-    given: the batch of a step.
-    most: that the validation loss may be.
+    batch_of: from a step to its batch.
+
+  Raises:
+    DivergenceError: when something is not finite.
   """
-  means = means_of_steps(metrics, given)
+  measured = {name: float(value) for name, value in mean_metrics(metrics, batch_of).items()}
   params = jax.tree.map(np.asarray, state.params)
-  measured = {name: float(value) for name, value in means.items()}
   measured |= {f'valid_{name}': float(value) for name, value in validate(params).items()}
   wrong = ''
-  if not np.isfinite(measured['valid_loss']) or measured['valid_loss'] > most:
+  if not np.isfinite(measured['valid_loss']):
     wrong = f'validation loss {measured["valid_loss"]:.6g}'
-  elif not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
+  elif not all_finite(params):
     wrong = 'parameters that are not finite'
-  if wrong:
+  if wrong:  # only after the last step
     steps = {name: np.asarray(value) for name, value in metrics.items()}
-    absurd = steps['loss'] > most
-    # The first step that found what the one before it had done, else the last.
-    step = int(absurd.argmax()) if absurd.any() else len(absurd) - 1
-    steps = {name: value[: step + 1] for name, value in steps.items()}
-    raise Diverged(wrong, step, given(step), steps)
+    last = len(steps['loss']) - 1
+    raise DivergenceError(wrong, last, batch_of(last), steps)
   return Trained(params, epoch, measured)
 
 
 def _batch(
   take: Callable, index: np.ndarray, weights: np.ndarray, keys: jax.Array, step: int
 ) -> dict[str, Any]:
-  """What a step of an epoch was given: its examples [B, ...], their weights [B] and keys [B]."""
+  """Returns the batch of a step: its examples [B, ...], their weights [B] and keys [B]."""
   examples = jax.tree.map(lambda x: x[0], take(index[step : step + 1]))
   return {'examples': examples, 'weights': weights[step], 'keys': keys[step]}

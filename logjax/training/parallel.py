@@ -1,13 +1,13 @@
 """Devices: the only place with a `pmap`.
 
 Every step has the form `step(state, batch, keys) -> (state, metrics)`. The state is the same on
-all devices (`in_axes=None`), the batch and its keys are divided among them. Keys belong to
-examples, are made outside and travel with them, so that one device and eight devices draw the
-same numbers. A step sums its gradients over the devices with `sum_over_devices`; every output
-must have gone through it, because `out_axes=None` does not check that devices agree.
+all devices (`in_axes=None`); the batch and its keys are divided among them. Keys belong to examples
+and are made outside, so one device and eight devices draw the same numbers. A step sums its
+gradients over the devices with `sum_over_devices`. Every output must be such a sum, because
+`out_axes=None` does not check for equality.
 
 D counts the devices of all processes, the same number of each. Every process makes the whole batch
-and gives its own devices their share of it; what comes back is whole on every process again.
+and gives its own devices their part; outputs are whole on every process.
 """
 
 import functools
@@ -22,18 +22,17 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from logjax.errors import LogjaxError
-from logjax.training.hosts import HOSTS
+from logjax.training import hosts
 
 AXIS = 'data'
 
 
 def choose_devices(most: int = 0, *, dividing: int = 0) -> int:
-  """Returns how many devices to use: as many of each process, all of them at most.
+  """Returns the number of devices to use, the same number of each process.
 
   Args:
-    most: no more than so many, but one of each process; 0 for all.
-    dividing: what those of one process must divide; 0 where that does not matter, as with a batch
-      that is filled up.
+    most: upper limit, but at least one of each process; 0 for none.
+    dividing: a number to be divisible by the devices of one process; 0 for none.
   """
   processes, each = jax.process_count(), jax.local_device_count()
   if most:
@@ -42,10 +41,10 @@ def choose_devices(most: int = 0, *, dividing: int = 0) -> int:
 
 
 def check_devices(most: int) -> None:
-  """Refuses more devices than all processes have.
+  """Refuses more devices than there are.
 
   Raises:
-    LogjaxError: with how many there are.
+    LogjaxError: with the number of devices.
   """
   there = jax.device_count()
   if most > there:
@@ -61,24 +60,24 @@ def sum_over_devices(tree: Any) -> Any:
 
 
 def devices_of_step() -> int:
-  """Returns the number of devices that run the step; only inside a parallel step."""
+  """Returns the number of devices of the step; only inside a parallel step."""
   return lax.axis_size(AXIS)
 
 
 def index_of_device() -> jax.Array:
-  """Returns which of the devices this is, from 0; only inside a parallel step."""
+  """Returns the number of this device, from 0; only inside a parallel step."""
   return lax.axis_index(AXIS)
 
 
 def gather_over_devices(tree: Any, axis: int) -> Any:
-  """Joins the devices' shares along `axis`, as `shard` divided it; only inside a parallel step."""
+  """Joins the devices' parts along `axis`, as `shard` divided it; only inside a parallel step."""
   return lax.all_gather(tree, AXIS, axis=axis, tiled=True)
 
 
 def share_of_device(whole: jax.Array, size: int, axis: int) -> jax.Array:
   """Undoes `gather_over_devices`: this device's `size` entries along `axis`, 0 beyond the last.
 
-  Only inside a parallel step; what all devices have in common may be shorter than their shares.
+  Only inside a parallel step. `whole` may be shorter than all parts together.
   """
   missing = devices_of_step() * size - whole.shape[axis]
   padding = [(0, missing if i == axis else 0) for i in range(whole.ndim)]
@@ -89,8 +88,8 @@ def parallel(step: Callable, devices: int, *, donate: bool = True) -> Callable:
   """Runs `step(state, batch, keys) -> (state, metrics)` on several devices.
 
   Args:
-    step: pure function of one device's share; its outputs are equal on all devices.
-    devices: how many; the leading axis of every array in `batch` and `keys`.
+    step: pure function of one device's part; its outputs are equal on all devices.
+    devices: D, the leading axis of every array in `batch` and `keys`.
     donate: whether the old state's memory is reused for the new one.
   """
   mapped = jax.pmap(
@@ -101,14 +100,14 @@ def parallel(step: Callable, devices: int, *, donate: bool = True) -> Callable:
     devices=_chosen(devices),
     donate_argnums=0 if donate else (),
   )
-  if jax.process_count() == 1:
+  if not hosts.several():
     return mapped
   _meet(tuple(_chosen(devices)))
-  return lambda state, batch, keys: mapped(state, *_share_of_process((batch, keys)))
+  return lambda state, batch, keys: mapped(state, *_part_of_process((batch, keys)))
 
 
 def replicate(state: Any, devices: int) -> Any:
-  """Puts a state on all devices as a parallel step returns it, so that the step compiles once."""
+  """Puts a state on all devices as a parallel step returns it: the step then compiles once."""
   own = [d for d in _chosen(devices) if d.process_index == jax.process_index()]
   mesh = jax.make_mesh((len(own),), (AXIS,), axis_types=(AxisType.Auto,), devices=own)
   return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
@@ -117,18 +116,16 @@ def replicate(state: Any, devices: int) -> Any:
 def parallel_map(function: Callable, devices: int) -> Callable:
   """Runs `function(shared, keys) -> outputs` where keys and outputs are divided among devices."""
   mapped = jax.pmap(function, axis_name=AXIS, in_axes=(None, 0), devices=_chosen(devices))
-  if jax.process_count() == 1:
+  if not hosts.several():
     return mapped
   _meet(tuple(_chosen(devices)))
-
-  def share_and_join(shared: Any, keys: Any) -> Any:
-    return multihost_utils.process_allgather(mapped(shared, _share_of_process(keys)), tiled=True)
-
-  return share_and_join
+  return lambda shared, keys: multihost_utils.process_allgather(
+    mapped(shared, _part_of_process(keys)), tiled=True
+  )
 
 
 def _chosen(devices: int) -> list[jax.Device]:
-  """So many devices, the first ones of each process."""
+  """The first devices of each process, as many of each."""
   each = devices // jax.process_count()
   by_process: dict[int, list[jax.Device]] = {}
   for device in jax.devices():
@@ -140,15 +137,15 @@ def _chosen(devices: int) -> list[jax.Device]:
 def _meet(devices: tuple[jax.Device, ...]) -> None:
   """Connects devices of several processes.
 
-  Gloo waits 30 seconds for all of them when devices do something together for the first time, and a
-  process that still reads or compiles is later than that. The exchange before it waits for ever.
+  Gloo waits only 30 seconds for all of them when devices first do something together. A process
+  that still reads or compiles is later than that, so this waits for all processes before.
   """
-  HOSTS.gather(b'')
+  hosts.wait('meet')
   total = jax.pmap(lambda x: lax.psum(x, AXIS), axis_name=AXIS, devices=devices)
   jax.block_until_ready(total(np.ones(len(devices) // jax.process_count())))
 
 
-def _share_of_process(tree: Any) -> Any:
+def _part_of_process(tree: Any) -> Any:
   """The part of arrays [D, ...] that is for the devices of this process."""
 
   def part(x: jax.Array) -> jax.Array:
@@ -159,10 +156,10 @@ def _share_of_process(tree: Any) -> Any:
 
 
 def scan_steps(step: Callable) -> Callable:
-  """Makes of a step one that takes many batches, stacked on a new leading axis [S, ...].
+  """Makes a step for many batches, stacked on a new leading axis [S, ...], of a step for one.
 
-  One dispatch then runs a whole epoch. Metrics are those of every step, [S, ...], so that the step
-  at which training diverged can be told.
+  One dispatch then runs a whole epoch. Metrics are those of every step, [S, ...], to name the step
+  of a divergence.
   """
 
   def steps(state: Any, batches: Any, keys: jax.Array) -> tuple[Any, Any]:
@@ -174,7 +171,7 @@ def scan_steps(step: Callable) -> Callable:
 def fill_up(tree: Any, devices: int, axis: int) -> Any:
   """Lengthens `axis` of every array to a multiple of the devices, with copies of its entries.
 
-  [..., B, ...] -> [..., D * ceil(B / D), ...]; the copies must weigh nothing.
+  [..., B, ...] -> [..., D * ceil(B / D), ...]; the copies must have weight 0.
   """
 
   def longer(x: Any) -> Any:
@@ -186,9 +183,9 @@ def fill_up(tree: Any, devices: int, axis: int) -> Any:
 
 
 def divide(tree: Any, devices: int, axis: int) -> Any:
-  """Divides `axis` of every array among devices, filled up where they do not divide it.
+  """Divides `axis` of every array among devices, after `fill_up`.
 
-  [..., B, ...] -> [D, ..., ceil(B / D), ...]; what `fill_up` adds must weigh nothing.
+  [..., B, ...] -> [D, ..., ceil(B / D), ...]; the copies must have weight 0.
   """
   return shard(fill_up(tree, devices, axis), devices, axis)
 
@@ -196,11 +193,11 @@ def divide(tree: Any, devices: int, axis: int) -> Any:
 def divide_batch(
   examples: Any, weights: np.ndarray, keys: jax.Array, devices: int
 ) -> tuple[tuple[Any, np.ndarray], jax.Array]:
-  """Divides a batch, filled up with examples of weight 0 where the devices do not divide it.
+  """Divides a batch, filled up with examples of weight 0.
 
   Args:
-    examples: a tree of arrays [..., B, ...] with as many axes before B as the weights have, best of
-      NumPy, which compiles nothing.
+    examples: a tree of arrays [..., B, ...] with as many axes before B as the weights have. NumPy
+      arrays are best: nothing is compiled for them.
     weights: [..., B].
     keys: [..., B].
     devices: D.

@@ -1,4 +1,4 @@
-"""What a run tells: lines and bars on the terminal, metrics.jsonl in the workdir."""
+"""Progress of a run: lines and bars on the terminal, metrics.jsonl in the workdir."""
 
 import contextlib
 import json
@@ -13,33 +13,33 @@ import jax
 import rich.console
 import rich.progress
 
-from logjax.training.hosts import HOSTS
+from logjax.training import hosts
 
 _SECONDS_BETWEEN_LINES = 15
 
 
 class Progress:
-  """Tells how a run goes on: bars on a terminal, plain lines when piped.
+  """Reports progress: bars on a terminal, plain lines when piped.
 
   Args:
     workdir: where metrics.jsonl is; None for nowhere.
-    quiet: tell nothing on the terminal.
+    quiet: print nothing on the terminal.
 
   Attributes:
     workdir: the same.
-    seconds: time of every finished stage, and what the one that runs took so far.
+    seconds: time of every finished stage, and of the running one so far.
   """
 
   def __init__(self, workdir: Path | None = None, *, quiet: bool = False):
     self.workdir = workdir
-    self._file = workdir / 'metrics.jsonl' if workdir else None
+    self._file = workdir / 'metrics.jsonl' if workdir and hosts.first() else None
     self._console = rich.console.Console(
       file=sys.stderr,
       highlight=False,
       soft_wrap=True,
       markup=False,
       emoji=False,
-      quiet=quiet or not HOSTS.first,
+      quiet=quiet or not hosts.first(),
     )
     self.seconds: dict[str, float] = {}
     self._beat: Callable[[], None] = lambda: None
@@ -57,8 +57,8 @@ class Progress:
 
     Args:
       name: of the stage.
-      spent: seconds that earlier calls, which were killed, spent on it.
-      keep: called after every measurement, when `seconds` has what the stage took so far.
+      spent: seconds of earlier calls that were killed.
+      keep: called after every measurement, when `seconds` is up to date.
     """
     start = time.monotonic() - spent
 
@@ -80,9 +80,9 @@ class Progress:
     """Drops the lines of some stages from metrics.jsonl, before they are run again.
 
     Args:
-      stages: which; those after `kept` epochs of the first one are dropped.
-      kept: how many epochs of the first stage stay.
-      tags: with them only lines that have the same ones are dropped.
+      stages: their names.
+      kept: number of epochs of the first stage to keep.
+      tags: drop only lines with these values.
     """
     if self._file is None or not self._file.exists():
       return
@@ -103,14 +103,14 @@ class Progress:
       partial.replace(self._file)
 
   def measured(self, *stages: str) -> list[dict[str, Any]]:
-    """Returns the lines of some stages in metrics.jsonl, whatever call measured them."""
+    """Returns the lines of some stages in metrics.jsonl, earlier calls included."""
     if self._file is None or not self._file.exists():
       return []
     lines = map(_values_of, self._file.read_text(errors='replace').splitlines())
     return [values for values in lines if values is not None and values['stage'] in stages]
 
   def adopt(self, lines: Iterable[dict[str, Any]], *stages: str) -> None:
-    """Takes what another run measured of some stages for what this one did."""
+    """Replaces the lines of some stages by those of another run."""
     self.forget(*stages)
     if self._file is not None:
       with self._file.open('a') as file:
@@ -119,12 +119,11 @@ class Progress:
   def measure(self, stage: str, **values: float | dict[str, Any]) -> None:
     """Appends one line to metrics.jsonl.
 
-    What is another in every call of the same run stands in its `machine`: seconds since the
-    measurement before it or the beginning of the loop, rows a second where `rows` are given, and
-    memory.
+    Values that differ between identical runs are in its `machine`: seconds since the measurement
+    before or the beginning of the loop, rows a second if `rows` are given, and memory.
 
     Args:
-      stage: that is measured.
+      stage: its name.
       values: by name; a dict is written as it is.
     """
     now = time.monotonic()
@@ -141,15 +140,15 @@ class Progress:
 
   @contextlib.contextmanager
   def track(self, name: str, total: int, *, done: int = 0) -> Iterator[Callable[..., None]]:
-    """Shows how far a loop is.
+    """Shows the progress of a loop.
 
     Args:
       name: of the loop.
       total: number of its rounds.
-      done: how many of them earlier calls have done; times and rates are of this call alone.
+      done: number of rounds of earlier calls; times and rates are of this call alone.
 
     Yields:
-      `advance(note='')`, to be called after every round with what it measured.
+      `advance(note='')`, to be called after every round with its metrics.
     """
     self._measured = time.monotonic()
     if self._console.is_terminal:
@@ -245,7 +244,7 @@ class _Pace:
 
 
 def _memory() -> dict[str, float]:
-  """Most memory used so far, in MB: by the process, and on the fullest accelerator if it tells."""
+  """Returns the peak memory in MB: of the process, and of the fullest accelerator if known."""
   unit = 1 if sys.platform == 'darwin' else 1024  # getrusage counts in bytes there, else in KiB
   peak = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
   memory = {'memory_mb': round(peak / 1e6, 1)}
@@ -255,7 +254,7 @@ def _memory() -> dict[str, float]:
 
 
 def _values_of(line: str) -> dict[str, Any] | None:
-  """What a line of metrics.jsonl says; None for one that a killed run left half."""
+  """Returns the values of a line of metrics.jsonl; None for half a line of a killed run."""
   try:
     values = json.loads(line)
     return values if 'stage' in values else None

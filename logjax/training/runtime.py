@@ -1,21 +1,21 @@
-"""The parts of training that are no numbers: devices, progress, checkpoints, signals."""
+"""Everything but numbers in training: devices, progress, checkpoints, signals."""
 
 from pathlib import Path
 from typing import NamedTuple
 
-from logjax.training.keeper import Checkpoints
+from logjax.training.checkpoint import Checkpoints
 from logjax.training.progress import Progress
 from logjax.training.stopping import Stopping
 
 
 class Runtime(NamedTuple):
-  """Everything that training needs besides numbers; one object for a whole run.
+  """Everything but numbers in training; one object for a whole run.
 
   Attributes:
     devices: most devices to use; 0 for all.
     progress: prints lines and bars, and writes metrics.jsonl.
     checkpoints: of unfinished phases.
-    stopping: knows whether the process was asked to stop.
+    stopping: remembers a request to stop.
   """
 
   devices: int

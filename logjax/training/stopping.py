@@ -1,4 +1,4 @@
-"""A request to stop: SIGTERM (pre-emption) or Ctrl-C, answered where nothing is lost."""
+"""Requests to stop: SIGTERM (pre-emption) and Ctrl-C, answered when the epoch is saved."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from types import FrameType
 
 
 class Stopped(BaseException):
-  """The process was asked to stop, and what it had reached is kept.
+  """The process was asked to stop, and its epoch is saved.
 
   Attributes:
     signal: SIGTERM or SIGINT.
@@ -20,18 +20,17 @@ class Stopped(BaseException):
 
 
 class Stopping:
-  """Whether the process was asked to stop, and whether a phase is running that must be kept first.
+  """Remembers that the process was asked to stop.
 
   Attributes:
-    phase: that keeps what it has reached when asked, after its current epoch; '' for none.
-    asked: the signal, None before one.
-    together: whether all processes of the run stop now.
+    phase: the one that runs and saves its epoch before it stops; '' for none.
+    asked: the signal; None before one.
   """
 
   def __init__(self):
     self.phase = ''
     self.asked: int | None = None
-    self.together = False
+    self._checks = 0
 
   @contextlib.contextmanager
   def listening(self) -> Iterator[None]:
@@ -43,6 +42,19 @@ class Stopping:
       for number, handler in before.items():
         signal.signal(number, handler)
       self.asked, self.phase = None, ''
+
+  def requested(self) -> bool:
+    """Returns whether to stop now.
+
+    Of several processes all must call this equally often. After a SIGTERM to one of them all get
+    the same answer at the same call.
+    """
+    from logjax.training import hosts  # imports JAX, for which --help does not wait
+
+    self._checks += 1
+    if hosts.preempted(self._checks):
+      self.asked = signal.SIGTERM
+    return self.asked is not None
 
   def check(self) -> None:
     """Raises Stopped when the process was asked to stop."""
@@ -57,4 +69,4 @@ class Stopping:
     name = signal.Signals(number).name
     # Not print: the handler may have interrupted one, and the reader may be gone.
     with contextlib.suppress(OSError):
-      os.write(2, f'\nlogjax: {name}: keeping what {self.phase} has reached\n'.encode())
+      os.write(2, f'\nlogjax: {name}: saving the epoch of {self.phase}\n'.encode())

@@ -16,7 +16,7 @@ from logjax.evaluation.details import line_details
 from logjax.evaluation.results import git_commit, real_rows, seen_groups
 from logjax.examples.types import Data
 from logjax.oversamplers.oversample import Oversampled
-from logjax.stages import Run
+from logjax.run import Run
 
 pytest_plugins = ['tiny_runs']
 

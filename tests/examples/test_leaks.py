@@ -20,7 +20,7 @@ from logjax.examples.protocol import LEAKS
 from logjax.examples.types import Data
 from logjax.oversamplers import gan
 from logjax.oversamplers.oversample import Oversampled
-from logjax.stages import Run, finished
+from logjax.run import Run, finished
 
 pytest_plugins = ['tiny_runs']
 

@@ -5,6 +5,7 @@ from collections import Counter
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from compiling import compiled_fast
 from measurements import reproducible
@@ -73,7 +74,7 @@ class Recorder:
   """Stands in for models and devices: notes what every step is given, and computes nothing."""
 
   def __init__(self, monkeypatch):
-    self.calls, self.opt_states = [], []
+    self.calls, self.opt_states, self.sampled = [], [], []
     for make in ('make_mle_step', 'make_discriminator_step', 'make_generator_step'):
       monkeypatch.setattr(fit_module, make, lambda model, *_, name=make: name)
     monkeypatch.setattr(fit_module, 'create_seqgan_state', self.create)
@@ -84,7 +85,8 @@ class Recorder:
 
   def create(self, model, allowed, key):
     model = TrainState(step=0, params={'weight': jnp.zeros((2, 1))}, opt_state=())
-    return SeqGANState(generator=model, discriminator=model, rollout={}, allowed=allowed)
+    rollout = {'weight': jnp.ones((2, 1))}
+    return SeqGANState(generator=model, discriminator=model, rollout=rollout, allowed=allowed)
 
   def update_rollout_policy(self, state, rate):
     self.calls.append(('beta', rate))
@@ -105,6 +107,7 @@ class Recorder:
 
   def parallel_map(self, function, devices):
     def sample(shared, keys):
+      self.sampled.append(shared[0])
       self.calls.append(('sample', np.asarray(jax.random.key_data(unshard(keys, 1)))))
       return jnp.full((*keys.shape, SETS.length), 9)  # no such token: marks generated rows
 
@@ -185,6 +188,29 @@ def test_the_discriminator_sees_as_many_generated_rows_as_real_ones_mixed(record
     for k, rows in enumerate(SETS.rows):
       shown = sentences[:, k][real[:, k]]
       assert {tuple(row) for row in shown.tolist()} == {tuple(row) for row in rows.tolist()}
+
+
+def test_the_discriminator_sees_sentences_of_the_generator_not_of_the_rollout_policy(recorder):
+  fit(settings_of(discriminator_rounds=2, rounds=2, d_steps=2), method='seqgan')
+  assert len(recorder.sampled) == 2 + 2 * 2
+  for params in recorder.sampled:
+    np.testing.assert_array_equal(params['weight'], np.zeros((2, 1)))
+
+
+def test_the_generators_gradient_is_clipped_and_the_discriminators_is_not():
+  """The first gradient has a norm of 1/2, the second one of 5; Adam compares them."""
+  small, large = {'w': jnp.array([0.3, 0.4])}, {'w': jnp.array([4.0, -3.0])}
+  model = make_model(settings_of(clip_norm=1.0), vocabulary=7, length=4)
+  for tx, rate, second in (
+    (model.generator_tx, 0.05, {'w': large['w'] / 5}),
+    (model.discriminator_tx, settings_of().discriminator_learning_rate, large),
+  ):
+    adam = optax.adam(rate)
+    state, expected_state = tx.init(small), adam.init(small)
+    for given, expected in ((small, small), (large, second)):
+      update, state = tx.update(given, state)
+      expected_update, expected_state = adam.update(expected, expected_state)
+      np.testing.assert_allclose(update['w'], expected_update['w'], rtol=1e-6)
 
 
 def test_filters_wider_than_a_row_are_left_out():

@@ -7,8 +7,9 @@ import pytest
 import tiny
 
 from logjax.examples.protocol import protocol_of
+from logjax.oversamplers.shared import share_stage
+from logjax.run import Run
 from logjax.settings import resolve
-from logjax.stages import Run, share_stage
 from logjax.training.runtime import quiet_runtime
 
 

@@ -1,6 +1,5 @@
 """Checkpoints: what is saved comes back anywhere, and what does not fit is refused in one line."""
 
-import json
 import shutil
 
 import jax
@@ -55,17 +54,6 @@ def test_the_newer_of_two_checkpoints_is_kept(folder):
   assert len([path for path in folder.iterdir() if path.is_dir()]) == 1
 
 
-def test_a_database_of_arrays_as_earlier_commits_wrote_it_is_restored(tmp_path):
-  folder = tmp_path / 'model'
-  about = {'format': checkpoint.FORMAT, 'version': '0.0.1'}
-  about['sha256'] = checkpoint.digest_of(jax.tree.leaves(PARAMS), about)
-  items = {'params': ocp.args.StandardSave(PARAMS), 'about': ocp.args.JsonSave(about)}
-  with checkpoint.open_manager(folder) as manager:
-    manager.save(1, args=ocp.args.Composite(**items))
-  assert list(folder.rglob('manifest.ocdbt')) and not list(folder.rglob('.zarray'))
-  assert_equal(restore_params(folder, PARAMS), PARAMS)
-
-
 def test_a_relative_folder_is_understood(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   folder = (tmp_path / 'model').relative_to(tmp_path)
@@ -93,52 +81,41 @@ def test_a_folder_without_a_complete_checkpoint_is_named(tmp_path):
   )
 
 
+def damaged(folder) -> str:
+  return f'the checkpoint in {folder} is damaged, of another model or of an older version ('
+
+
 @pytest.mark.parametrize('shape', [(3,), (1,), (2, 1)])
 def test_other_shapes_are_refused(folder, shape):
-  assert refusal(folder, {**PARAMS, 'bias': np.zeros(shape, np.float32)}) == (
-    f'the checkpoint in {folder} has other shapes than the model: run --mode=train in a new workdir'
-  )
-
-
-OTHER = 'the checkpoint in {} is damaged or of another model: run --mode=train in a new workdir'
+  said = refusal(folder, {**PARAMS, 'bias': np.zeros(shape, np.float32)})
+  assert said.startswith(damaged(folder) + 'it has other arrays or shapes)')
 
 
 @pytest.mark.parametrize(
   'like', [{'bias': PARAMS['bias']}, {**PARAMS, 'scale': np.ones(1, np.float32)}]
 )
 def test_other_parameters_are_refused(folder, like):
-  assert refusal(folder, like) == OTHER.format(folder)
+  assert refusal(folder, like).startswith(damaged(folder) + 'it has other arrays or shapes)')
 
 
 @pytest.mark.parametrize('damage', ['cut', 'removed'])
-def test_a_damaged_checkpoint_is_refused(tmp_path, damage):
-  # Of one array, because Orbax complains of the others that it goes on reading after the first.
-  params = {'bias': PARAMS['bias']}
-  save_params(tmp_path, params)
-  saved = tmp_path / '1' / 'params'
+def test_a_damaged_checkpoint_is_refused(folder, damage):
+  saved = folder / '1' / 'arrays'
   if damage == 'cut':
-    data = saved / 'bias' / '0'
+    data = max(
+      (path for path in saved.rglob('*') if path.is_file()), key=lambda p: p.stat().st_size
+    )
     data.write_bytes(data.read_bytes()[:10])
   else:
     shutil.rmtree(saved)
-  assert refusal(tmp_path, params) == OTHER.format(tmp_path)
+  assert refusal(folder, PARAMS).startswith(damaged(folder))
 
 
-@pytest.mark.parametrize(
-  'lie',
-  [
-    {'shape': [10**15]},
-    {'chunks': [10**15]},
-    {'dtype': '|V1000000000'},
-    {'dtype': '<'},
-    {'shape': 'x'},
-  ],
-)
-def test_a_parameter_that_is_said_to_be_enormous_is_refused_unread(folder, lie):
-  """TensorStore would end the process for want of memory."""
-  path = next(folder.rglob('.zarray'))
-  path.write_text(json.dumps(json.loads(path.read_text()) | lie))
-  assert refusal(folder, PARAMS) == OTHER.format(folder)
+def test_a_checkpoint_of_an_older_version_is_refused(tmp_path):
+  with ocp.CheckpointManager(tmp_path / 'model') as manager:
+    items = {'params': ocp.args.StandardSave(PARAMS), 'about': ocp.args.JsonSave({'format': 1})}
+    manager.save(1, args=ocp.args.Composite(**items))
+  assert refusal(tmp_path / 'model', PARAMS).startswith(damaged(tmp_path / 'model'))
 
 
 @pytest.mark.parametrize('place', range(0, 30, 2))
@@ -159,7 +136,7 @@ def test_a_flipped_byte_is_noticed_or_changes_nothing(folder, place):
     assert str(folder) in str(error) and '\n' not in str(error)
 
 
-def test_a_newer_format_is_refused_by_its_version(folder, monkeypatch):
+def test_another_format_is_refused_by_its_version(folder, monkeypatch):
   monkeypatch.setattr(checkpoint, 'FORMAT', 5)
   monkeypatch.setattr(checkpoint.logjax, '__version__', '7.0')
   save_params(folder, PARAMS)

@@ -1,0 +1,308 @@
+"""A run and its workdir: claimed, locked, its finished stages, their times, and named keys.
+
+A stage saves its result in a folder of the workdir, its marker file last. If the marker exists, the
+stage is restored and not made again: the same command resumes a run.
+"""
+
+import contextlib
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple, TypeVar
+
+import jax
+import ml_collections
+import numpy as np
+
+from logjax.errors import LogjaxError
+from logjax.examples.protocol import Protocol, protocol_of
+from logjax.examples.types import Examples, Split
+from logjax.files import read_json, write_json
+from logjax.settings import flatten, unflatten
+from logjax.training import hosts
+from logjax.training.checkpoint import Checkpoints
+from logjax.training.progress import Progress
+from logjax.training.runtime import Runtime
+from logjax.training.stopping import Stopping
+
+Result = TypeVar('Result')
+REMOVE = 'remove it and run the same command again'  # advice for a damaged file that is made again
+# Of config.json and the folders beside it; raised when an older workdir cannot be continued.
+FORMAT = 2
+# The marker file of each stage.
+MARKERS = {'encoder': 'encoder.json', 'oversampler': 'summary.json', 'detector': 'fitted.json'}
+SECONDS = 'seconds.json'
+_KEYS = ('oversampler', 'sampling', 'detector')
+
+
+class Run(NamedTuple):
+  """A run, as every mode uses it.
+
+  Attributes:
+    config: resolved.
+    protocol: of the run.
+    workdir: of the run.
+    cache: where simulated corpora are kept.
+    keys: named, for everything random.
+    runtime: devices, progress, checkpoints and stopping.
+    shared: where runs leave results for each other; None for nowhere.
+    lock: of the workdir; None for a run without one.
+  """
+
+  config: ml_collections.ConfigDict
+  protocol: Protocol
+  workdir: Path
+  cache: Path
+  keys: dict[str, jax.Array]
+  runtime: Runtime
+  shared: Path | None = None
+  lock: IO | None = None
+
+
+def open_run(
+  config: ml_collections.ConfigDict,
+  workdir: Path,
+  cache: Path,
+  *,
+  new: bool = True,
+  quiet: bool = False,
+  shared: Path | None = None,
+  stopping: Stopping | None = None,
+) -> Run:
+  """Claims the workdir for a resolved config and makes the run's named keys.
+
+  Args:
+    config, workdir, cache, shared: those of `Run`.
+    new: whether the workdir may be a new one.
+    quiet: print nothing on the terminal.
+    stopping: of the process; None where no signal is answered.
+
+  Raises:
+    LogjaxError: when the workdir belongs to another config, to another process, or to none and
+      `new` is false.
+  """
+  if not new:
+    read_config(workdir)
+  file = lock(workdir) if new else None  # before the claim, so that two processes cannot both claim
+  claim_workdir(config, workdir)
+  keys = jax.random.split(jax.random.key(config.seed), len(_KEYS))
+  stopping = stopping or Stopping()
+  checkpoints = Checkpoints(
+    workdir / 'unfinished',
+    stopping=stopping,
+    owner=config_digest(config),
+    **config.checkpoint.to_dict(),
+  )
+  runtime = Runtime(config.devices, Progress(workdir, quiet=quiet), checkpoints, stopping)
+  named = dict(zip(_KEYS, keys, strict=True))
+  return Run(config, protocol_of(config), workdir, cache, named, runtime, shared, file)
+
+
+def reopen_run(workdir: Path, cache: Path, *, stopping: Stopping | None = None) -> Run:
+  """Opens the run of a workdir with the configuration that it was trained with; writes nothing.
+
+  Args:
+    workdir, cache: those of `Run`.
+    stopping: of the process; None where no signal is answered.
+
+  Raises:
+    LogjaxError: when the workdir holds no run, or one of another version.
+  """
+  config = unflatten(read_config(workdir))
+  # The pace of checkpoints is not saved with a run.
+  config.checkpoint = ml_collections.ConfigDict({'minutes': 0.0, 'epochs': 0})
+  return open_run(config, workdir, cache, new=False, stopping=stopping)
+
+
+def release(run: Run) -> None:
+  """Frees a workdir without results, for a corrected command."""
+  if run.lock is not None and not (run.workdir / 'corpus.json').exists():
+    (run.workdir / 'config.json').unlink(missing_ok=True)
+
+
+def lock(workdir: Path) -> IO | None:
+  """Locks a workdir until the returned file is closed or nothing refers to it.
+
+  The same process may lock a workdir several times; closing one of the files frees it. On a file
+  system without locks nothing is locked. Of several processes process 0 locks for all.
+
+  Raises:
+    LogjaxError: when another process has locked the workdir, or it cannot be written.
+  """
+  import fcntl  # not on Windows
+
+  if not hosts.first():
+    return None
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    file = (workdir / 'lock').open('a')
+  except OSError as error:
+    raise LogjaxError(f'cannot write to --workdir={workdir}: {error.strerror}') from error
+  try:
+    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except (
+    BlockingIOError,
+    PermissionError,
+  ) as error:  # the system has either for a lock that is held
+    file.close()
+    raise LogjaxError(
+      f'another process is at work in {workdir}: wait for it, or choose another --workdir'
+    ) from error
+  except OSError:
+    pass
+  return file
+
+
+def claim_workdir(config: ml_collections.ConfigDict, workdir: Path) -> None:
+  """Writes config.json, or checks that the workdir belongs to the same configuration.
+
+  Raises:
+    LogjaxError: when it belongs to another one; names the fields.
+  """
+  mine = _decisive(config)
+  path = workdir / 'config.json'
+  if hosts.first():
+    try:
+      workdir.mkdir(parents=True, exist_ok=True)
+      if not path.exists():
+        write_json(path, {'format': FORMAT} | mine)
+    except OSError as error:
+      raise LogjaxError(f'cannot write to --workdir={workdir}: {error.strerror}') from error
+  hosts.wait('claimed')
+  theirs = read_config(workdir)
+  differ = [
+    f'{name} is {theirs.get(name)!r} there and {mine.get(name)!r} here'
+    for name in sorted(mine.keys() | theirs.keys())
+    if theirs.get(name) != mine.get(name)
+  ]
+  if differ:
+    raise LogjaxError(
+      f'{workdir} holds a run with another config: {"; ".join(differ[:5])}'
+      f'{f" and {len(differ) - 5} more" if len(differ) > 5 else ""}; choose another --workdir'
+    )
+
+
+def read_config(workdir: Path) -> dict[str, Any]:
+  """Reads the configuration of a workdir, dotted names.
+
+  Raises:
+    LogjaxError: when the workdir holds no run, or one of another version, or its file is damaged.
+  """
+  path = workdir / 'config.json'
+  try:
+    path.stat()
+  except FileNotFoundError:
+    raise LogjaxError(f'{workdir} holds no run: use --mode=train with this workdir first') from None
+  except OSError:
+    pass  # reading it gives the reason
+  fields = read_json(path, dict, 'choose another --workdir')
+  version = fields.pop('format', 1)
+  if version != FORMAT:
+    age = 'an older' if version < FORMAT else 'a newer'
+    raise LogjaxError(
+      f'{workdir} was made by {age} version of logjax: choose another --workdir and train again'
+    )
+  return fields
+
+
+def config_digest(config: ml_collections.ConfigDict) -> str:
+  """Returns a SHA-256 of all fields with an influence on the results."""
+  return hashlib.sha256(json.dumps(_decisive(config), sort_keys=True).encode()).hexdigest()
+
+
+def _decisive(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """Returns all fields with an influence on the results, all but `checkpoint`, by dotted names."""
+  fields = flatten(config.to_dict())
+  return {name: value for name, value in fields.items() if not name.startswith('checkpoint.')}
+
+
+def check_examples(run: Run, examples: Examples, split: Split) -> None:
+  """Writes corpus.json, or checks that the log still gives the same examples.
+
+  Raises:
+    LogjaxError: when the examples are others than before, or than those of another process.
+  """
+  digest = hashlib.sha256()
+  arrays = (*jax.tree.leaves(examples.distinct), examples.index, examples.abnormal, *split)
+  for array in arrays:
+    if array.dtype == object:  # texts
+      digest.update('\n'.join(array).encode(errors='replace'))
+    else:
+      digest.update(np.ascontiguousarray(array).tobytes())
+  rows = {'rows': len(examples.index), 'sha256': digest.hexdigest()}
+  if hosts.from_first(rows) != rows:
+    raise LogjaxError('the processes have read different lines: give all of them the same log')
+  path = run.workdir / 'corpus.json'
+  if not hosts.first():
+    return
+  if not path.exists():
+    write_json(path, rows)
+  elif read_json(path, dict, 'choose another --workdir') != rows:
+    raise LogjaxError(
+      f'the log has changed since the run in {run.workdir} began: choose another --workdir'
+    )
+
+
+def stage(
+  run: Run,
+  name: str,
+  make: Callable[[Path], None],
+  restore: Callable[[Path, dict], Result],
+) -> Result:
+  """Makes a stage's result, or restores it if an earlier call has finished the stage.
+
+  Args:
+    run: whose stage.
+    name: of the stage and of its folder in the workdir.
+    make: fills a folder, its marker file last.
+    restore: from the folder and the content of the marker file to the result.
+  """
+  new = finished(run, name) is None
+  spent = seconds_before(run).get(name, 0.0) if new else 0.0
+  with run.runtime.progress.stage(name, spent=spent, keep=lambda: save_seconds(run)):
+    if new:
+      with _output_folder(run.workdir / name) as folder:
+        make(folder)
+      hosts.wait(name)
+    result = restore(run.workdir / name, finished(run, name))
+  if new:  # else the checkpoints are of a later stage, in which an earlier call was stopped
+    run.runtime.checkpoints.delete()
+  elif name in seconds_before(run):
+    del run.runtime.progress.seconds[name]  # the time of restoring does not count
+  save_seconds(run)
+  return result
+
+
+def finished(run: Run, name: str) -> dict | None:
+  """Returns the content of a stage's marker file; None if the stage is not finished."""
+  path = run.workdir / name / MARKERS[name]
+  advice = f'delete the folder {path.parent} and train again'
+  here = hosts.first() and path.exists()
+  return hosts.from_first(read_json(path, dict, advice) if here else None)
+
+
+@contextlib.contextmanager
+def _output_folder(folder: Path) -> Iterator[Path]:
+  """Yields the folder for a stage's output; process 0 alone keeps it."""
+  if hosts.first():
+    yield folder
+  else:
+    with tempfile.TemporaryDirectory(prefix='logjax-') as scratch:
+      yield Path(scratch) / folder.name
+
+
+def save_seconds(run: Run) -> dict[str, float]:
+  """Saves and returns the seconds of every stage, earlier calls included."""
+  before, now = seconds_before(run), run.runtime.progress.seconds
+  seconds = before | {name: max(s, before.get(name, 0.0)) for name, s in now.items()}
+  if hosts.first():
+    write_json(run.workdir / SECONDS, seconds)
+  return seconds
+
+
+def seconds_before(run: Run) -> dict[str, float]:
+  """Returns the seconds saved by earlier calls, and by earlier stages of this one."""
+  path = run.workdir / SECONDS
+  return read_json(path, dict, REMOVE) if path.exists() else {}
