@@ -5,7 +5,6 @@
 Each stage leaves its result in the workdir. A finished stage is restored, not run again.
 """
 
-from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -13,14 +12,12 @@ import jax
 import numpy as np
 import polars as pl
 
-from logjax import detectors, examples
-from logjax.corpora.parsing import write_rejected, write_rejected_lines
-from logjax.corpora.source import Corpus, log_digest, open_corpus
+from logjax import detectors
+from logjax.corpora.source import corpus_block
 from logjax.errors import LogjaxError
 from logjax.evaluation.details import generated_details, line_details
-from logjax.evaluation.metrics import evaluate_scores
-from logjax.evaluation.quality import quality
 from logjax.evaluation.results import (
+  baselines_block,
   environment,
   generated_share,
   seen_groups,
@@ -28,13 +25,14 @@ from logjax.evaluation.results import (
   test_results,
   without_generated,
 )
-from logjax.evaluation.scores import TestScores, save_scores, score_examples
-from logjax.examples import lines, splits
-from logjax.examples.types import Data, Examples, Split
+from logjax.evaluation.scores import collect_scores, save_scores, score_examples
+from logjax.examples import lines
+from logjax.examples.types import Data
 from logjax.files import write_json
 from logjax.oversamplers.gan import sample_rows
 from logjax.oversamplers.generated import (
   make_generated,
+  oversampler_block,
   oversampler_rows,
   restore_generated,
   write_generated,
@@ -42,29 +40,10 @@ from logjax.oversamplers.generated import (
 from logjax.oversamplers.oversample import Oversampled, module_of
 from logjax.oversamplers.repeat import random_rows
 from logjax.oversamplers.table import MAKE_NO_ROWS, TABLE
+from logjax.prepare import Encoded, encode, read, source_line
 from logjax.reports.run import write_report
-from logjax.run import Run, check_examples, finished, release, save_seconds, stage
+from logjax.run import Run, finished, save_seconds, stage
 from logjax.training import hosts
-
-
-class Encoded(NamedTuple):
-  """The real examples of a log.
-
-  Attributes:
-    corpus: where the lines come from.
-    encoder: of their kind, fitted on what the protocol allows.
-    examples: all of them, in the order of the log.
-    split: which of them train, validate and test.
-    by: the order of the split: 'time', 'line' (where a file has no times), 'random' or 'text'.
-    blocks: of results.json that only this kind has.
-  """
-
-  corpus: Corpus
-  encoder: Any
-  examples: Examples
-  split: Split
-  by: str
-  blocks: dict[str, Any]
 
 
 class Fitted(NamedTuple):
@@ -90,23 +69,24 @@ def train(run: Run, command: str, *, keep_scores: bool = False) -> dict[str, Any
   run.runtime.checkpoints.delete()
   with run.runtime.progress.stage('test'):
     scores = test_scores(run, data, fitted)
-    baselines = fit_baselines(run, data)
-    baseline_scores = {name: test_scores(run, data, fit) for name, fit in baselines.items()}
+    baselines = baseline_scores(run, data)
     results = {
       **about(run, encoded, fitted),
       'split': split_block(data, encoded.by),
       **encoded.blocks,
-      'oversampler': oversampler_block(run, encoded, oversampled),
+      'oversampler': oversampler_block(
+        run.config, run.protocol, encoded.examples, encoded.split, oversampled
+      ),
       'warnings': oversampled.summary.get('warnings', []),
       **_test_results(encoded, data, fitted, scores),
-      'baselines': _baselines_block(data, baselines, baseline_scores),
+      'baselines': baselines_block(data, baselines),
       'seen_text_share': float(seen_groups(data).mean()),
       'unseen_text_generated_share': generated_share(data),
       **environment(run.config.devices),
     }
     details = details_of(encoded, data, oversampled, scores, fitted)
   if keep_scores and hosts.first():
-    saved = _saved_scores(data, fitted, scores, baselines, baseline_scores)
+    saved = collect_scores(data, scores, fitted.detector.thresholds, baselines)
     save_scores(run.workdir / 'scores.npz', saved)
   results |= {'seconds': save_seconds(run), 'command': command}
   if hosts.first():
@@ -160,88 +140,8 @@ def generate(run: Run, count: int) -> pl.Series:
   generators = module_of(name).restore(run.config, run.workdir / 'oversampler')
   encoder = lines.restore(run.workdir / 'encoder')
   if (finished(run, 'oversampler') or {}).get('origin') == 'simulated':
-    run.runtime.progress.say(_source_line(run.config.data.corpus, 'simulated', ()))
+    run.runtime.progress.say(source_line(run.config.data.corpus, 'simulated', ()))
   return encoder.vocabulary.decode(sample_rows(run.config, generators, count, key=key))
-
-
-def read(run: Run) -> Corpus:
-  """Reads the corpus; reports where it comes from and which lines are odd.
-
-  Raises:
-    LogjaxError: as `open_corpus` does.
-  """
-  say = run.runtime.progress.say
-  with run.runtime.progress.stage('read'):
-    try:
-      data, advance = run.config.data, run.runtime.progress.megabytes('download')
-      corpus = open_corpus(data, data.simulated_seed, run.cache, progress=advance)
-    except LogjaxError as error:
-      release(run)
-      if error.rejected is not None and hosts.first():
-        path = run.workdir / 'rejected.tsv'
-        write_rejected_lines(error.rejected, path)
-        say(f'the first {len(error.rejected):,} lines that do not fit are in {path}')
-      raise
-    logs = corpus.logs
-    say(_source_line(corpus.name, corpus.origin, corpus.paths))
-    if logs.unfit and hosts.first():
-      write_rejected(logs, run.workdir / 'rejected.tsv')
-      say(f'{logs.unfit:,} lines do not fit the format: see {run.workdir / "rejected.tsv"}')
-    if untimed := logs.notes['untimed']:
-      say(f'{untimed:,} lines have no time that can be read: they take the time of the line before')
-  return corpus
-
-
-def encode(run: Run, corpus: Corpus) -> Encoded:
-  """Splits the examples, fits the encoder on those that may be seen, and encodes them all.
-
-  Raises:
-    LogjaxError: when there are no labels, a side of the split lacks a class, or an earlier call
-      found other lines.
-  """
-  config, protocol, logs = run.config, run.protocol, corpus.logs
-  detector = detectors.load(config.detector.name)
-  kind = examples.load(detector.KIND)
-  with run.runtime.progress.stage('encode'):
-    try:
-      if not logs.labelled:
-        raise LogjaxError(
-          'these lines have no labels, and a detector is trained on labels: give data.pattern a '
-          "group 'label', or data.label_file for HDFS"
-        )
-      unencoded = kind.read(config, logs)
-      real = unencoded.examples
-      if config.data.permute_labels:
-        real = real._replace(abnormal=splits.permute_labels(real.abnormal, config.seed))
-        unencoded = unencoded._replace(examples=real)
-      split = splits.make_split(config, protocol, real, needs=detector.NEEDS)
-      seen = np.arange(len(real.index)) if protocol.vocabulary_from_all else split.train
-      encoder = _encoder(run, kind, lambda: kind.fit(config, unencoded, seen))
-    except LogjaxError:
-      release(run)
-      raise
-    real = kind.encode(encoder, unencoded)
-    check_examples(run, real, split)
-  by = 'line' if protocol.split_by == 'time' and real.time is None else protocol.split_by
-  encoded = Encoded(corpus, encoder, real, split, by, kind.block(config, encoder, unencoded))
-  text = encoded.blocks['text']
-  run.runtime.progress.say(
-    f'{logs.lines:,} lines, {int(real.abnormal.sum()):,} abnormal; '
-    f'{text["distinct"]:,} masked texts, {text["vocabulary"]:,} tokens; '
-    f'{text["cut_share"]:.2%} of lines cut to {text["length"]} tokens'
-  )
-  return encoded
-
-
-def _encoder(run: Run, kind: ModuleType, fit: Callable[[], Any]) -> Any:
-  """Restores the encoder of the run, or fits and saves it."""
-  folder = run.workdir / 'encoder'
-  if finished(run, 'encoder') is None:
-    encoder = fit()
-    if hosts.first():
-      kind.save(folder, encoder)
-    hosts.wait('encoder')
-  return kind.restore(folder)
 
 
 def oversample(run: Run, encoded: Encoded) -> Oversampled:
@@ -294,16 +194,20 @@ def fit(run: Run, data: Data) -> Fitted:
   return Fitted(module, detector)
 
 
-def fit_baselines(run: Run, data: Data) -> dict[str, Fitted]:
-  """Trains the simple detectors of the same kind on the real rows alone."""
+def baseline_scores(run: Run, data: Data) -> dict[str, tuple[np.ndarray, float]]:
+  """Trains the simple detectors of the same kind on the real rows alone, and scores the test rows.
+
+  Returns:
+    name -> scores of the test rows [N], and their threshold.
+  """
   kind, real = detectors.load(run.config.detector.name).KIND, without_generated(data)
-  fitted = {}
+  scored = {}
   for name in detectors.BASELINES[kind]:
     module = detectors.load(name)
-    key = run.keys['detector']
-    detector = module.fit(run.config, real, key=key, runtime=run.runtime)
-    fitted[name] = Fitted(module, detector)
-  return fitted
+    detector = module.fit(run.config, real, key=run.keys['detector'], runtime=run.runtime)
+    scores = test_scores(run, data, Fitted(module, detector))
+    scored[name] = (scores[0], detector.thresholds[0])
+  return scored
 
 
 def test_scores(run: Run, data: Data, fitted: Fitted) -> np.ndarray:
@@ -321,22 +225,14 @@ def test_scores(run: Run, data: Data, fitted: Fitted) -> np.ndarray:
 
 def about(run: Run, encoded: Encoded, fitted: Fitted) -> dict[str, Any]:
   """Returns the blocks that say which run this is."""
-  corpus, logs, config = encoded.corpus, encoded.corpus.logs, run.config
+  config = run.config
   return {
-    'origin': corpus.origin,
+    'origin': encoded.corpus.origin,
     'protocol': config.protocol,
     'leaks': sorted(run.protocol.leaks),
     'permuted_labels': config.data.permute_labels,
     'seed': config.seed,
-    'corpus': {
-      'name': corpus.name,
-      'path': list(corpus.paths),
-      'lines': logs.lines,
-      'rejected': logs.unfit,
-      'abnormal': int(encoded.examples.abnormal.sum()),
-      'sha256': log_digest(logs),
-      'notes': logs.notes,
-    },
+    'corpus': corpus_block(encoded.corpus),
     'detector': {
       'name': config.detector.name,
       'title': fitted.module.TITLE,
@@ -344,27 +240,6 @@ def about(run: Run, encoded: Encoded, fitted: Fitted) -> dict[str, Any]:
       'needs': fitted.module.NEEDS,
     },
   }
-
-
-def oversampler_block(run: Run, encoded: Encoded, oversampled: Oversampled) -> dict[str, Any]:
-  """Returns the block `oversampler`: counts, and the quality of the generated rows.
-
-  Quality is measured against abnormal rows that the oversampler never saw, where there are any.
-  """
-  block = {name: value for name, value in oversampled.summary.items() if name != 'warnings'}
-  block['quality'] = None
-  if len(oversampled.index):
-    examples, split = encoded.examples, encoded.split
-    known, unknown = split.train, np.concatenate(split[1:])
-    if run.protocol.oversampler_sees_test:
-      known, unknown = np.concatenate(split), unknown[:0]
-    rows = (
-      examples.distinct.tokens[examples.index[side[examples.abnormal[side]]]]
-      for side in (known, unknown)
-    )
-    made = oversampled.distinct[oversampled.index]
-    block['quality'] = quality(made, *rows, run.config.seed)
-  return block
 
 
 def details_of(
@@ -391,39 +266,3 @@ def _test_results(
   detector = fitted.detector
   share = float(encoded.examples.abnormal.mean())
   return test_results(data, scores, detector.thresholds, detector.history, share)
-
-
-def _baselines_block(
-  data: Data, baselines: dict[str, Fitted], scores: dict[str, np.ndarray]
-) -> dict[str, Any]:
-  abnormal = data.examples.abnormal[data.split.test]
-  return {
-    name: evaluate_scores(abnormal, scores[name][0], fitted.detector.thresholds[0])
-    for name, fitted in baselines.items()
-  }
-
-
-def _saved_scores(
-  data: Data,
-  fitted: Fitted,
-  scores: np.ndarray,
-  baselines: dict[str, Fitted],
-  baseline_scores: dict[str, np.ndarray],
-) -> TestScores:
-  test, examples = data.split.test, data.examples
-  return TestScores(
-    origin=examples.first[test],
-    abnormal=examples.abnormal[test],
-    group=examples.group[test],
-    seen=seen_groups(data),
-    scores=scores,
-    thresholds=np.array(fitted.detector.thresholds),
-    baselines={name: values[0] for name, values in baseline_scores.items()},
-    baseline_thresholds={name: one.detector.thresholds[0] for name, one in baselines.items()},
-  )
-
-
-def _source_line(name: str, origin: str, paths: Sequence[str]) -> str:
-  if origin == 'simulated':
-    return f'SIMULATED {name} corpus: no log was given, so the lines below are made up'
-  return f'{name} corpus ({origin}): {", ".join(paths)}'

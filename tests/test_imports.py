@@ -48,12 +48,40 @@ def order(needs: dict[str, set[str]]) -> list[str]:
   return list(graphlib.TopologicalSorter(needs).static_order())
 
 
-def test_no_part_is_imported_by_what_it_imports():
+# The parts from the bottom up; a part imports parts of the layers below it only.
+LAYERS = (
+  ('errors', 'rules'),
+  ('files',),
+  ('corpora',),
+  ('examples',),
+  ('training',),
+  ('models',),
+  ('evaluation', 'seqgan'),
+  ('settings',),
+  ('run',),
+  ('detectors', 'oversamplers', 'reports'),
+  ('prepare',),
+  ('experiment',),
+  ('studies', 'benchmarks'),
+  ('command_line',),
+  ('main',),
+)
+
+
+def test_every_part_imports_the_layers_below_it_only():
   paths = sorted(PACKAGE.rglob('*.py'))
   needs = graph((path.relative_to(PACKAGE), path.read_text()) for path in paths)
-  found = order(needs)
-  assert {path.name for path in PACKAGE.iterdir() if (path / '__init__.py').exists()} <= set(found)
-  assert 'models' in needs['detectors'] and 'seqgan' in needs['oversamplers']
+  assert order(needs)
+  height = {part: i for i, layer in enumerate(LAYERS) for part in layer}
+  parts = {path.name.removesuffix('.py') for path in PACKAGE.iterdir()} - {
+    '__init__',
+    '__pycache__',
+  }
+  assert height.keys() == parts
+  upwards = [
+    (part, low) for part, lows in needs.items() for low in lows if height[low] >= height[part]
+  ]
+  assert not upwards
 
 
 @pytest.mark.parametrize(

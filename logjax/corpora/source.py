@@ -9,6 +9,7 @@ import glob
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -209,6 +210,20 @@ def _label_file(data: ConfigDict, folder: Path) -> Path:
     f'labels by block need {BLOCK_LABEL_FILES[0]}, and {folder}, the folder of the log, has none: '
     'name it in --config.data.label_file'
   )
+
+
+def corpus_block(corpus: Corpus) -> dict[str, Any]:
+  """Returns the block `corpus` of results.json; the number of abnormal lines is that of the log."""
+  logs = corpus.logs
+  return {
+    'name': corpus.name,
+    'path': list(corpus.paths),
+    'lines': logs.lines,
+    'rejected': logs.unfit,
+    'abnormal': int(logs.frame['abnormal'].sum()),
+    'sha256': log_digest(logs),
+    'notes': logs.notes,
+  }
 
 
 def log_digest(logs: Logs) -> str:

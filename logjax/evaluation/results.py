@@ -74,6 +74,22 @@ def test_results(
   }
 
 
+def baselines_block(
+  data: Data, baselines: Mapping[str, tuple[np.ndarray, float]]
+) -> dict[str, Any]:
+  """Returns the block `baselines`: the test numbers of every simple detector.
+
+  Args:
+    data: all rows and their split.
+    baselines: name -> scores of the test rows [N], and their threshold.
+  """
+  abnormal = data.examples.abnormal[data.split.test]
+  return {
+    name: evaluate_scores(abnormal, scores, threshold)
+    for name, (scores, threshold) in baselines.items()
+  }
+
+
 def split_block(data: Data, by: str) -> dict[str, Any]:
   """Returns the block `split`: the order of the rows, and the rows of each side by label."""
   return {'by': by} | {

@@ -3,6 +3,7 @@
 N test rows, R repetitions, U distinct examples.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -11,7 +12,8 @@ import jax
 import ml_collections
 import numpy as np
 
-from logjax.examples.types import Examples
+from logjax.evaluation.results import seen_groups
+from logjax.examples.types import Data, Examples
 from logjax.files import load_arrays, save_arrays
 from logjax.training.runtime import Runtime
 
@@ -95,6 +97,33 @@ class TestScores(NamedTuple):
       {name: scores[rows] for name, scores in self.baselines.items()},
       self.baseline_thresholds,
     )
+
+
+def collect_scores(
+  data: Data,
+  scores: np.ndarray,
+  thresholds: Sequence[float],
+  baselines: Mapping[str, tuple[np.ndarray, float]],
+) -> TestScores:
+  """Collects the scores of a run's test rows.
+
+  Args:
+    data: all rows and their split.
+    scores: of the detector [R, N].
+    thresholds: of its repetitions [R].
+    baselines: name -> scores [N] and threshold.
+  """
+  test, examples = data.split.test, data.examples
+  return TestScores(
+    origin=examples.first[test],
+    abnormal=examples.abnormal[test],
+    group=examples.group[test],
+    seen=seen_groups(data),
+    scores=scores,
+    thresholds=np.array(thresholds),
+    baselines={name: values for name, (values, _) in baselines.items()},
+    baseline_thresholds={name: threshold for name, (_, threshold) in baselines.items()},
+  )
 
 
 def save_scores(path: Path, scores: TestScores) -> None:

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import ml_collections
 import numpy as np
 
+from logjax.evaluation.quality import quality
 from logjax.examples.lines import Encoder, masked_rows
 from logjax.examples.protocol import Protocol
 from logjax.examples.types import Examples, Split
@@ -119,3 +121,36 @@ def write_generated(run: Run, encoder: Encoder, oversampled: Oversampled) -> Non
   partial = path.with_name(path.name + '.part')
   texts.write_csv(partial, separator='\t', quote_style='never')
   partial.replace(path)
+
+
+def oversampler_block(
+  config: ml_collections.ConfigDict,
+  protocol: Protocol,
+  examples: Examples,
+  split: Split,
+  oversampled: Oversampled,
+) -> dict[str, Any]:
+  """Returns the block `oversampler` of results.json: counts, and the quality of the rows.
+
+  Quality is measured against abnormal rows that the oversampler never saw, where there are any.
+
+  Args:
+    config: of the run, resolved.
+    protocol: of the run.
+    examples: real ones.
+    split: of them.
+    oversampled: the generated rows.
+  """
+  block = {name: value for name, value in oversampled.summary.items() if name != 'warnings'}
+  block['quality'] = None
+  if len(oversampled.index):
+    known, unknown = split.train, np.concatenate(split[1:])
+    if protocol.oversampler_sees_test:
+      known, unknown = np.concatenate(split), unknown[:0]
+    rows = (
+      examples.distinct.tokens[examples.index[side[examples.abnormal[side]]]]
+      for side in (known, unknown)
+    )
+    made = oversampled.distinct[oversampled.index]
+    block['quality'] = quality(made, *rows, config.seed)
+  return block

@@ -15,6 +15,7 @@ from logjax.evaluation import results
 from logjax.evaluation.details import line_details
 from logjax.evaluation.results import git_commit, real_rows, seen_groups
 from logjax.examples.types import Data
+from logjax.oversamplers import generated
 from logjax.oversamplers.oversample import Oversampled
 from logjax.run import Run
 
@@ -164,8 +165,11 @@ def test_generated_rows_are_measured_against_rows_that_the_oversampler_never_saw
     seen.extend(arguments)
     return {'self_bleu': 0.5}
 
-  monkeypatch.setattr(experiment, 'quality', measure)
-  block = experiment.oversampler_block(rows.run, rows.encoded, rows.oversampled)
+  monkeypatch.setattr(generated, 'quality', measure)
+  run, encoded = rows.run, rows.encoded
+  block = generated.oversampler_block(
+    run.config, run.protocol, encoded.examples, encoded.split, rows.oversampled
+  )
   assert block['quality'] == {'self_bleu': 0.5}
   made, train, held_out, _ = seen
   examples, split = rows.encoded.examples, rows.encoded.split
