@@ -140,7 +140,7 @@ def test_a_signal_ends_with_a_line_that_says_how_to_go_on_and_loses_nothing(runs
   _, err = process.communicate(timeout=60)
   assert process.returncode == 128 + number, err
   first, last = [line for line in err.splitlines() if line.startswith('logjax: ')]
-  assert first == f'logjax: {number.name}: keeping what generators has reached'
+  assert first == f'logjax: {number.name}: saving the epoch of generators'
   assert last.startswith('logjax: stopped; to resume: ')
   assert last.endswith(
     f"-m logjax.main --config={TINY}:bgl '--workdir={workdir}' --config.seqgan.mle_epochs=100000"
