@@ -1,97 +1,222 @@
-"""The command line: parsed with mistakes in one line, and written out to be run again."""
+"""The command line: parsed, written out to be run again, and the environment that it needs."""
 
-import errno
+import importlib.machinery
+import importlib.util
+import logging
 import os
 import shlex
+import shutil
+import signal
 import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
+from ml_collections import ConfigDict, config_flags
 
-from logjax.errors import LogjaxError
+from logjax.errors import LogjaxError, explain
+from logjax.settings import resolve
+from logjax.training.stopping import Stopped, Stopping
 
-_NO_CONFIG = '--config must have a value: a file such as --config=configs/thunderbird.py'
+NO_CONFIG = '--config must have a value: a file such as --config=configs/thunderbird.py'
+# Orbax warns through absl at every checkpoint, Matplotlib when it finds the fonts of a new machine.
+NOISY = ('absl', 'matplotlib.font_manager')
+NEW = ('train', 'ladder', 'compare')  # modes that may begin a run
+RESTORE = ('evaluate', 'generate')  # modes that need the workdir of a trained run alone
+
+CHECKOUT = Path(__file__).resolve().parents[1]
 
 
-def parse(argv: list[str]) -> list[str]:
-  """Parses the command line, the configuration file of the flag `config` included.
+class ConfigFile(flags.ArgumentParser):
+  """Parser of --config=FILE:CHOICE, for the flag that ml_collections defines.
 
-  Args:
-    argv: the program and its flags.
+  FILE is looked up in the working directory, then in the checkout. While it is loaded, the folder
+  above it and the checkout are importable, so that `from configs import default` works from any
+  working directory.
+  """
 
-  Returns:
-    The program alone.
+  def parse(self, argument: str) -> ConfigDict:
+    """Calls `get_config` of the file and returns its result, locked.
+
+    Raises:
+      ValueError: in one line, to which absl adds the flag.
+    """
+    name, *choice = argument.split(':', 1)
+    folders = dict.fromkeys((Path.cwd(), CHECKOUT))
+    found = [folder / name for folder in folders if (folder / name).is_file()]
+    if not found:
+      raise ValueError(f'there is no such file in {" or ".join(map(str, folders))}')
+    before = sys.path.copy()
+    sys.path[:0] = [str(found[0].resolve().parents[1]), str(CHECKOUT)]
+    try:
+      loader = importlib.machinery.SourceFileLoader('logjax_config', str(found[0]))
+      module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+      loader.exec_module(module)
+      if not hasattr(module, 'get_config'):
+        raise ValueError('this file has no function get_config')
+      return module.get_config(*choice).lock()
+    except SyntaxError as error:
+      raise ValueError(f'{error.msg} ({error.filename}, line {error.lineno})') from error
+    finally:
+      sys.path[:] = before
+
+  def flag_type(self) -> str:
+    """Names the type in absl's help."""
+    return 'file'
+
+
+def check_config(mode: str, config: ConfigDict | None) -> None:
+  """Refuses a configuration that the mode cannot have, before JAX and Polars are loaded.
 
   Raises:
-    LogjaxError: one line for what absl and ml_collections tell in many.
+    LogjaxError: when there is none, when it is of another mode, or for a wrong value.
+  """
+  if config is None:
+    if mode not in RESTORE:
+      raise LogjaxError(NO_CONFIG)
+  elif ('benchmark' in config) != (mode == 'benchmark'):
+    raise LogjaxError('--mode=benchmark and --config=configs/benchmark.py go together')
+  elif 'oracle' in config and mode != 'train':
+    raise LogjaxError('configs/oracle.py has --mode=train only; it resumes where it stopped')
+  elif 'oracle' not in config and 'benchmark' not in config:
+    resolve(config)
+
+
+def find_workdir(mode: str, given: str | None) -> Path:
+  """Returns the folder of the run: as given, or named after --config.
+
+  Raises:
+    LogjaxError: when it is a file, or when there is nothing to name it after.
+  """
+  if given is not None:
+    if Path(given).exists() and not Path(given).is_dir():
+      raise LogjaxError(f'--workdir={given} is a file: name a folder')
+    return Path(given)
+  if flags.FLAGS.config is None:
+    raise LogjaxError(f'--mode={mode} needs the --workdir of a trained run')
+  file, _, choice = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')
+  words = [Path(file).stem, *choice.replace(',', ' ').split(), mode]
+  workdir = Path('runs', '_'.join(words if mode in ('ladder', 'compare') else words[:-1]))
+  if mode != 'benchmark':
+    print(f'logjax: no --workdir is given: the run is in {workdir}', file=sys.stderr)
+  return workdir
+
+
+def prepare_devices(mode: str, config: ConfigDict | None, workdir: Path, place: tuple) -> None:
+  """Joins the other processes of the run, and refuses more devices than there are for a new run.
+
+  A resumed run may have fewer devices than it began with.
+
+  Args:
+    mode: of the run.
+    config: of the run.
+    workdir: of the run.
+    place: the flags --coordinator, --processes and --process.
+
+  Raises:
+    LogjaxError: also for a mode of one process that is given several.
+  """
+  if mode in NEW and 'oracle' not in config:
+    from logjax.training import hosts  # loads JAX
+
+    hosts.connect(*place)
+  elif place != (None, None, None):
+    raise LogjaxError(
+      'evaluate, generate, benchmark and the oracle are for one process: leave out --coordinator, '
+      '--processes and --process'
+    )
+  if mode in NEW and not (workdir / 'config.json').exists():
+    from logjax.training.parallel import check_devices
+
+    check_devices(config.devices)
+
+
+def run(main: Callable[[Stopping], None]) -> int:
+  """Parses the flags and calls `main`.
+
+  Returns:
+    The exit code: 0; 2 for a mistake of the user's, after one line; 130 or 143 for a signal; 1 for
+    a defect, after its traceback.
+  """
+  try:
+    if importlib.util.find_spec('fcntl') is None:
+      raise LogjaxError('Linux and macOS are supported; on Windows use WSL (wsl --install)')
+    prepare_libraries()
+    stopping = Stopping()
+    with stopping.listening():
+      parse(sys.argv)
+      main(stopping)
+    return 0
+  except BrokenPipeError:
+    # The reader of the output, such as `head`, has enough. Python must not flush the rest.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+  except (KeyboardInterrupt, Stopped) as stop:
+    print(f'\nlogjax: stopped; to resume: {command_again()}', file=sys.stderr)
+    return 128 + getattr(stop, 'signal', signal.SIGINT)
+  except Exception as error:
+    if (line := explain(error)) is None:
+      traceback.print_exc()
+      return 1
+    print(f'logjax: {line}', file=sys.stderr)
+    return 2
+
+
+def parse(argv: list[str]) -> None:
+  """Parses the program's name and its flags into absl's FLAGS.
+
+  Raises:
+    LogjaxError: one line, in the words of absl or ml_collections.
   """
   try:
     rest = flags.FLAGS(argv)
-    if flags.FLAGS.config is None:
-      raise LogjaxError(_NO_CONFIG)
-    flags.FLAGS.config.lock()  # A file that could not be loaded says so only when it is used.
-  except (AttributeError, KeyError) as error:
-    raise _unknown_field(error) from error
-  except OSError as error:
-    raise _not_loaded(error) from error
-  except (flags.Error, SyntaxError) as error:
-    first, *others = str(error).strip().splitlines()  # The last line says what went wrong.
-    if getattr(error, 'flagname', '').startswith('config.'):
-      raise LogjaxError(_NO_CONFIG) from error
-    flag = first.partition(': ')[0]
-    if 'Non-boolean argument' in str(error):
-      raise LogjaxError(f'{flag}: give true or false') from error
-    flag = f'{flag}: ' if isinstance(error, flags.Error) and others else ''
-    said = [first, *others][-1].strip().removeprefix('ValueError: ')
-    raise LogjaxError(flag + said) from error
+  except flags.UnrecognizedFlagError as error:
+    if error.flagname.startswith('config.'):
+      raise LogjaxError(f'--{error.flagname} needs --config=FILE before it') from error
+    raise LogjaxError(str(error)) from error
+  except flags.Error as error:
+    raise LogjaxError(str(error)) from error
+  except (AttributeError, KeyError) as error:  # ml_collections, for a field that does not exist
+    reason = error
+    while isinstance(reason, Exception):
+      reason = reason.args[0]
+    raise LogjaxError(f'--config has no field {" ".join(str(reason).split())}') from error
   if len(rest) > 1:
     raise LogjaxError(f'unexpected argument {rest[1]!r}: flags have the form --name=value')
-  return rest
 
 
-def _unknown_field(error: Exception) -> LogjaxError:
-  """What is told of a field that the configuration has not."""
-  said = error
-  while isinstance(said, Exception):
-    said = said.args[0]
-  said = ' '.join(str(said).split())
-  _, similar, rest = said.partition('Did you mean "')
-  if similar:
-    likely, _, name = rest.rstrip('"?').partition('" instead of "')
-    return LogjaxError(f'unknown field {name!r} in --config: did you mean {likely!r}?')
-  return LogjaxError(f'unknown field {said} in --config: its file or configs/default.py has all')
-
-
-def _not_loaded(error: OSError) -> LogjaxError:
-  """What is told of a configuration file that cannot be read."""
-  if isinstance(error.__cause__, IsADirectoryError):
-    return LogjaxError(f'--config={error.__cause__.filename} is a folder: name a .py file in it')
-  said = str(error).strip().splitlines()[-1].strip()
-  _, missing, path = said.partition(f'{os.strerror(errno.ENOENT)}: ')
-  if missing:
-    return LogjaxError(
-      f'--config={path[1:-1]}: there is no such file in {Path.cwd()}: call from the folder that '
-      'has configs/, or give the whole path'
-    )
-  return LogjaxError(said)
-
-
-def command(python: str) -> str:
-  """The command line of this process with `python` as its interpreter, quoted for a shell."""
+def command(python: str = 'python') -> str:
+  """Returns the command line of this process, quoted for a shell."""
   return shlex.join([python, '-m', 'logjax.main', *sys.argv[1:]])
 
 
+def command_again() -> str:
+  """Returns the command that resumes this process with the same Python."""
+  # quickstart.sh runs the Python of .venv; the user's `python` is often another one.
+  return command('python' if shutil.which('python') == sys.executable else sys.executable)
+
+
 def cache_folder() -> Path:
-  """The user's cache folder, where simulated corpora and compiled programs are kept."""
+  """Returns the user's cache folder, for simulated corpora and compiled programs."""
   return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'logjax'
 
 
+def prepare_libraries() -> None:
+  """Sets what JAX reads when it is imported, and quietens the loggers that are noisy."""
+  os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(cache_folder() / 'jax'))
+  os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
+  use_all_cores()
+  for name in NOISY:
+    logging.getLogger(name).setLevel(logging.ERROR)
+
+
 def use_all_cores() -> None:
-  """Makes a device of every core of a CPU, at most 8, unless the environment says how many.
+  """Makes a device of every CPU core, at most 8, unless the environment sets their number.
 
   On two cores rollouts are 1.5 to 1.8 times as fast on two devices as on one that uses both.
-  Results are equal up to rounding, which long training magnifies: set JAX_NUM_CPU_DEVICES to repeat
-  those of another machine.
+  Results are equal up to rounding, and long training magnifies rounding. Set JAX_NUM_CPU_DEVICES to
+  repeat the results of another machine.
   """
   if 'xla_force_host_platform_device_count' not in os.environ.get('XLA_FLAGS', ''):
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()

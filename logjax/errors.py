@@ -1,29 +1,32 @@
-"""The one exception whose message is meant for the user."""
+"""The exception whose message is meant for the user, and the line that a user gets for an error."""
 
 from __future__ import annotations
 
 import errno
-import sys
-import threading
+import os
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # main.py answers a wrong flag without waiting for Polars.
+if TYPE_CHECKING:  # a wrong flag is answered before Polars is loaded
   import polars as pl
 
-
-# What the system says when there is no room: the disk, the user's share, the largest file.
+# No room on the disk, no room in the user's quota, and a file larger than the system allows.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Fields that lower the memory of a run, those that help most first.
+_LESS_MEMORY = (
+  'seqgan.rollout_block, seqgan.batch, detector.autoencoder.batch, detector.gru.batch, text.length '
+  'or the sizes of the layers'
+)
 
 
 class LogjaxError(Exception):
   """A mistake that the user can mend: one line with what is wrong, where, and what to do.
 
-  `main.py` prints the message without a traceback and exits with status 2. Anything else that
-  escapes is a defect of logjax and keeps its traceback.
+  `main.py` prints the message without a traceback and exits with 2. Any other exception is a defect
+  of logjax and keeps its traceback.
 
   Attributes:
-    rejected: file (its name), line (1-based) and text of the lines of a log that do not fit its
-      format, where they are too many; None where the mistake is another.
+    rejected: file (its name), line (1-based) and text of the log lines that do not fit the format,
+      if there are too many of them; None for every other mistake.
   """
 
   def __init__(self, message: str, *, rejected: pl.DataFrame | None = None):
@@ -32,25 +35,31 @@ class LogjaxError(Exception):
 
 
 def is_full(error: BaseException) -> bool:
-  """Whether an error of the system, of TensorStore or of Polars is for want of room on a disk."""
-  full = isinstance(error, OSError) and error.errno in _FULL
-  return full or 'RESOURCE_EXHAUSTED' in str(error) or 'No space left' in str(error)
+  """Tells whether the system, TensorStore or Polars had no room to write."""
+  if isinstance(error, OSError) and error.errno in _FULL:
+    return True
+  return any(os.strerror(number) in str(error) for number in _FULL)
 
 
-def quiet_threads() -> None:
-  """Keeps the threads of Orbax and TensorStore from printing what is told in one line anyway.
+def is_out_of_memory(error: BaseException) -> bool:
+  """Tells whether NumPy (MemoryError) or JAX had no memory left."""
+  # JAX says RESOURCE_EXHAUSTED on an accelerator, and INTERNAL with these words on a CPU.
+  words = ('RESOURCE_EXHAUSTED', 'Out of memory')
+  return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
-  What fails in them is raised again where their work is waited for; what they have not finished
-  then complains to an event loop that is closed.
-  """
-  thread, unraisable = threading.excepthook, sys.unraisablehook
 
-  def in_thread(raised: threading.ExceptHookArgs) -> None:
-    if not is_full(raised.exc_value):
-      thread(raised)
-
-  def ignored(raised: sys.UnraisableHookArgs) -> None:
-    if str(raised.exc_value) != 'Event loop is closed':
-      unraisable(raised)
-
-  threading.excepthook, sys.unraisablehook = in_thread, ignored
+def explain(error: Exception) -> str | None:
+  """Returns the line that the user gets for an error, or None for a defect of logjax."""
+  if isinstance(error, LogjaxError):
+    return str(error)
+  if is_full(error):
+    where = getattr(error, 'filename', None) or 'a result'
+    return (
+      f'cannot write {where}: the disk is full; files written before are whole. Make room and run '
+      'the same command again'
+    )
+  if is_out_of_memory(error):
+    first = (str(error).strip() or 'MemoryError').splitlines()[0]
+    asked = first[max(first.find('Out of memory'), 0) :][:160]
+    return f'memory ran out ({asked}): lower {_LESS_MEMORY}, in a new workdir'
+  return None

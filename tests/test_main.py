@@ -11,12 +11,16 @@ import sys
 import time
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
 from absl.testing import flagsaver
 from compiling import compiled_fast
 
+import logjax
 from logjax import experiment, main
 from logjax.command_line import use_all_cores
+from logjax.errors import explain
 
 pytest_plugins = ['tiny_runs']
 
@@ -35,10 +39,10 @@ def call(runs, capfd, monkeypatch):
   def call(*flags: str) -> tuple[int, str, str]:
     capfd.readouterr()
     monkeypatch.setattr(sys, 'argv', ['main.py', *map(str, flags)])
-    with flagsaver.flagsaver(), compiled_fast(), pytest.raises(SystemExit) as exit:
-      main.run()
+    with flagsaver.flagsaver(), compiled_fast():
+      code = main.run()
     out, err = capfd.readouterr()
-    return exit.value.code or 0, out, err
+    return code, out, err
 
   return call
 
@@ -137,7 +141,7 @@ def test_a_signal_ends_with_a_line_that_says_how_to_go_on_and_loses_nothing(runs
   assert process.returncode == 128 + number, err
   first, last = [line for line in err.splitlines() if line.startswith('logjax: ')]
   assert first == f'logjax: {number.name}: saving the epoch of generators'
-  assert last.startswith('logjax: stopped; what was reached is kept. To go on: ')
+  assert last.startswith('logjax: stopped; to resume: ')
   assert last.endswith(
     f"-m logjax.main --config={TINY}:bgl '--workdir={workdir}' --config.seqgan.mle_epochs=100000"
   )
@@ -181,15 +185,15 @@ def test_a_closed_pipe_is_no_reason_for_a_traceback(runs):
 
 
 FLAGS = {
-  '--nope=1': "Unknown command line flag 'nope'",
-  '--mode=nope': 'flag --mode=nope: value should be one of <train|evaluate|generate|ladder|'
+  '--wokdir=1': "Unknown command line flag 'wokdir'. Did you mean: workdir",
+  '--mode=trian': 'flag --mode=trian: value should be one of <train|evaluate|generate|ladder|'
   'compare|benchmark>',
   '--count=0': 'flag --count=0: 0 is not a positive integer',
   '--config.seed=abc': "flag --config.seed=abc: invalid literal for int() with base 10: 'abc'",
-  '--config.nope=1': "unknown field 'nope' in --config: its file or configs/default.py has all",
-  '--config.sed=1': "unknown field 'sed' in --config: did you mean 'seed'?",
-  '--config.checkpoint.pth=x': "unknown field 'pth' in --config: its file or",
-  '--config.data.download=maybe': 'flag --config.data.download=maybe: give true or false',
+  '--config.nope=1': "--config has no field 'nope'",
+  '--config.sed=1': '--config has no field \'sed\' Did you mean "seed" instead of "sed"?',
+  '--config.checkpoint.pth=x': "--config has no field 'pth'",
+  '--config.data.download=maybe': 'flag --config.data.download=maybe: (',
   'extra': "unexpected argument 'extra': flags have the form --name=value",
 }
 
@@ -201,36 +205,82 @@ def test_a_wrong_flag_is_answered_in_one_line(call, tmp_path, flag):
 
 
 CONFIGS = {
-  'configs/missing.py': (
-    f'--config=configs/missing.py: there is no such file in {ROOT}: call from the folder that has '
-    'configs/, or give the whole path'
-  ),
-  'configs': '--config=configs is a folder: name a .py file in it',
-  'configs/bgl.py:nope': (
-    "nope: unknown schedule 'nope': behind the colon stands full or quick, or leave both out"
-  ),
+  'configs/missing.py': f'there is no such file in {ROOT}',
+  'configs': f'there is no such file in {ROOT}',
+  'configs/bgl.py:nope': "unknown schedule 'nope'",
+  'wrong.py': "'(' was never closed (",
+  'empty.py': 'this file has no function get_config',
 }
 
 
 @pytest.mark.parametrize('config', CONFIGS)
 def test_a_config_that_cannot_be_loaded_is_named(call, tmp_path, config):
-  said = mistake(call(f'--config={config}', f'--workdir={tmp_path / "workdir"}'))
-  assert said.endswith(CONFIGS[config])
+  if config in ('wrong.py', 'empty.py'):
+    path = tmp_path / config
+    path.write_text('def get_config():\n  return (\n' if config == 'wrong.py' else '')
+    flag = f'--config={path}'
+  else:
+    flag = f'--config={config}'
+  said = mistake(call(flag, f'--workdir={tmp_path / "workdir"}'))
+  assert said.startswith(f'flag {flag}: {CONFIGS[config]}')
   assert not (tmp_path / 'workdir').exists()
 
 
-def test_a_config_with_wrong_syntax_is_named_with_its_line(call, tmp_path):
-  path = tmp_path / 'wrong.py'
-  path.write_text('def get_config():\n  return (\n')
-  said = mistake(call(f'--config={path}', f'--workdir={tmp_path / "workdir"}'))
-  assert said == "'(' was never closed (wrong.py, line 2)"
+def test_a_config_is_found_from_any_folder_with_what_it_imports(call, tmp_path, monkeypatch):
+  nope = '--config.protocol=nope'
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, 'path', [p for p in sys.path if Path(p).resolve() != ROOT])
+  for name in [name for name in sys.modules if name.split('.')[0] == 'configs']:
+    monkeypatch.delitem(sys.modules, name)
+  before = sys.path.copy()
+  for path in ('configs/bgl.py', ROOT / 'configs' / 'bgl.py'):
+    assert "unknown protocol 'nope'" in mistake(call(f'--config={path}', '--workdir=w', nope))
+    assert sys.path == before
 
 
-def test_config_and_workdir_must_be_given(call, tmp_path):
-  assert '--workdir must have a value' in mistake(call(of(tmp_path)[0]))
+def test_a_config_of_the_working_directory_comes_before_that_of_the_checkout(
+  call, tmp_path, monkeypatch
+):
+  (tmp_path / 'configs').mkdir()
+  (tmp_path / 'configs' / 'bgl.py').write_text('def get_config(): raise ValueError("mine")')
+  monkeypatch.chdir(tmp_path)
+  assert mistake(call('--config=configs/bgl.py')) == 'flag --config=configs/bgl.py: mine'
+
+
+def test_a_config_must_be_given(call, tmp_path):
+  workdir = of(tmp_path)[1]
   said = '--config must have a value: a file such as --config=configs/thunderbird.py'
-  assert mistake(call(of(tmp_path)[1])) == said
-  assert mistake(call(of(tmp_path)[1], '--config.seed=1')) == said
+  for mode in ('train', 'ladder', 'compare', 'benchmark'):
+    assert mistake(call(workdir, f'--mode={mode}')) == said
+  assert mistake(call(workdir, '--config.seed=1')) == '--config.seed needs --config=FILE before it'
+
+
+@pytest.mark.parametrize(
+  ('flags', 'folder'),
+  [
+    (['--config=configs/thunderbird.py'], 'thunderbird'),
+    (['--config=configs/bgl.py:quick'], 'bgl_quick'),
+    ([f'--config={TINY}:bgl,paper'], 'tiny_bgl_paper'),
+    (['--config=configs/bgl.py', '--mode=ladder'], 'bgl_ladder'),
+    (['--config=configs/bgl.py:quick', '--mode=compare'], 'bgl_quick_compare'),
+  ],
+)
+def test_a_run_without_a_workdir_is_in_a_folder_named_after_its_config(
+  call, tmp_path, monkeypatch, flags, folder
+):
+  seen = []
+  for mode in main.MODES:
+    monkeypatch.setitem(main.MODES, mode, lambda config, workdir, stopping: seen.append(workdir))
+  monkeypatch.chdir(tmp_path)
+  code, out, err = call(*flags)
+  assert (code, out, seen) == (0, '', [Path('runs', folder)])
+  assert err == f'logjax: no --workdir is given: the run is in runs/{folder}\n'
+
+
+def test_modes_that_restore_need_a_workdir_or_a_config_that_names_it(call):
+  for mode in ('evaluate', 'generate'):
+    said = mistake(call(f'--mode={mode}'))
+    assert said == f'--mode={mode} needs the --workdir of a trained run'
 
 
 def test_more_devices_than_there_are_are_refused_for_a_new_workdir_only(runs, call, tmp_path):
@@ -242,11 +292,48 @@ def test_more_devices_than_there_are_are_refused_for_a_new_workdir_only(runs, ca
   assert 'holds a run with another config: devices is' in said
 
 
-def test_help_begins_with_what_the_program_does_and_how_it_is_called(runs):
-  answer = subprocess.run(**command(runs, '--help', devices=1), capture_output=True)
-  first, *lines = answer.stdout.splitlines()
+def test_help_says_what_the_program_does_and_names_every_flag_and_mode(call):
+  code, out, err = call('--help')
+  assert (code, err) == (0, '')
+  first, *lines = out.splitlines()
   assert first.startswith('Oversamples rare abnormal log lines')
-  assert sum(line.startswith('  python -m logjax.main --config=') for line in lines[:8]) == 2
+  assert sum(line.startswith('  logjax --config=') for line in lines[:8]) == 2
+  for flag in ('config', 'workdir', 'mode', 'count', 'coordinator', 'processes', 'process'):
+    assert f'  --{flag}: ' in out
+  for mode in main.MODES:
+    assert f'    {mode}: ' in out
+  assert call('-h') == (code, out, err)
+
+
+def test_version(call):
+  assert call('--version') == (0, f'logjax {logjax.__version__}\n', '')
+
+
+@pytest.mark.parametrize(
+  'flags',
+  [
+    ['--help'],
+    ['--mode=nope'],
+    ['--config=configs/bgl.py', '--config.protocol=nope'],
+    ['--config=configs/bgl.py', '--config.oversampler.name=nope'],
+    ['--config=configs/bgl.py', '--mode=ladder', '--config.seqgan.batch=0'],
+  ],
+)
+def test_wrong_choices_are_answered_before_anything_heavy_is_loaded(flags):
+  program = (
+    'import sys\nfrom logjax import main\n'
+    f"sys.argv = ['logjax', *{flags!r}]\n"
+    'code = main.run()\n'
+    "loaded = {'jax', 'flax', 'polars', 'sklearn', 'orbax', 'matplotlib'} & set(sys.modules)\n"
+    'sys.exit(f"loaded {loaded}" if loaded else code)\n'
+  )
+  answer = subprocess.run([sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True)
+  assert answer.returncode == (0 if '--help' in flags else 2), answer.stderr
+
+
+def test_a_system_without_fcntl_is_refused_in_one_line(call, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'fcntl', None)  # Windows has none
+  assert 'on Windows use WSL' in mistake(call('--config=configs/bgl.py'))
 
 
 @pytest.mark.parametrize(
@@ -324,13 +411,47 @@ def test_a_workdir_without_permission_is_named(call, tmp_path):
   assert said == f'cannot write to --workdir={tmp_path / "workdir"}: Permission denied'
 
 
-def test_a_full_disk_is_answered_in_one_line(call, tmp_path, monkeypatch):
-  def full(*arguments, **options):
-    raise OSError(errno.ENOSPC, 'No space left on device', 'results.json')
+MACHINE = [
+  (
+    OSError(errno.ENOSPC, 'No space left on device', 'results.json'),
+    'cannot write results.json: the disk is full; files written before',
+  ),
+  (
+    ValueError('RESOURCE_EXHAUSTED: Error writing "a" [OS error 28: No space left on device]'),
+    'cannot write a result: the disk is full',
+  ),
+  (
+    RuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 16 bytes.\nMore of it.'),
+    'memory ran out (Out of memory allocating 16 bytes.): lower '
+    'seqgan.rollout_block, seqgan.batch, detector.',
+  ),
+  (  # of a step on a CPU
+    RuntimeError('INTERNAL: Error dispatching computation: Out of memory allocating 16 bytes.'),
+    'memory ran out (Out of memory allocating 16 bytes.): lower',
+  ),
+  (MemoryError('Unable to allocate 16 TiB'), 'memory ran out (Unable to allocate 16 TiB): lower'),
+]
 
-  monkeypatch.setattr(experiment, 'train', full)
-  said = mistake(call(*of(tmp_path / 'workdir')))
-  assert said.startswith('cannot write results.json: the disk is full; what was written before')
+
+@pytest.mark.parametrize(('error', 'said'), MACHINE)
+def test_a_full_disk_and_a_full_memory_are_told_apart(call, tmp_path, monkeypatch, error, said):
+  def fail(*arguments, **options):
+    raise error
+
+  monkeypatch.setattr(experiment, 'train', fail)
+  assert mistake(call(*of(tmp_path / 'workdir'))).startswith(said)
+
+
+def test_a_defect_keeps_its_traceback_and_exits_with_1(call, tmp_path, monkeypatch):
+  monkeypatch.setattr(experiment, 'train', lambda *arguments: 1 / 0)
+  code, _, err = call(*of(tmp_path / 'workdir'))
+  assert code == 1 and 'Traceback' in err and 'ZeroDivisionError' in err
+
+
+def test_an_array_that_no_machine_can_hold_is_out_of_memory():
+  with pytest.raises(jax.errors.JaxRuntimeError) as raised:
+    jnp.zeros(2**46, jnp.int8).block_until_ready()
+  assert explain(raised.value).startswith(f'memory ran out (Out of memory allocating {2**46} bytes')
 
 
 def test_another_config_in_the_workdir_is_refused_with_the_fields_that_differ(runs, call):
