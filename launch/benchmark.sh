@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Sets logjax up and measures how fast SeqGAN is on this machine: JSON lines, and a table at last.
+# Sets logjax up and measures the speed of SeqGAN on this machine: JSON lines, then a table.
 #
-#   bash launch/benchmark.sh [flags of logjax.main]
+#   bash launch/benchmark.sh [flags of logjax]
 #
-# It runs in the repository, whatever the working directory, so relative paths in flags start there.
+# Relative paths start at the repository, whatever the working directory.
 set -euo pipefail
 # shellcheck source=launch/setup.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"

@@ -6,5 +6,5 @@ set -euo pipefail
 # shellcheck source=launch/setup.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 cd "$root"
-# A process a core, which takes whole files: those share what their tests made.
+# One process for each core takes whole files, whose tests share what they train.
 exec "$python" -m pytest --numprocesses=auto --dist=loadfile "$@"
