@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -56,6 +57,13 @@ def command(runs, *flags: str, devices: int) -> dict:
   }
   args = [sys.executable, '-m', 'logjax.main', *map(str, flags)]
   return {'args': args, 'env': env, 'cwd': ROOT, 'text': True}
+
+
+def wait(process: subprocess.Popen, holds: Callable[[], bool]) -> None:
+  """Waits until something holds, as long as a process runs."""
+  while not holds():
+    assert process.poll() is None
+    time.sleep(0.05)
 
 
 def of(workdir: Path, choice: str = 'bgl') -> tuple[str, str]:
@@ -132,12 +140,9 @@ def test_a_signal_ends_with_a_line_that_says_how_to_go_on_and_loses_nothing(runs
   flags = (*of(workdir), '--config.seqgan.mle_epochs=100000')
   process = subprocess.Popen(**command(runs, *flags, devices=1), stderr=subprocess.PIPE)
   lines = workdir / 'metrics.jsonl'
-  deadline = time.monotonic() + 120
-  while not (lines.exists() and lines.read_text().count('\n') > 3):  # until it trains
-    assert time.monotonic() < deadline and process.poll() is None
-    time.sleep(0.05)
+  wait(process, lambda: lines.exists() and lines.read_text().count('\n') > 3)  # until it trains
   process.send_signal(number)
-  _, err = process.communicate(timeout=60)
+  _, err = process.communicate()
   assert process.returncode == 128 + number, err
   first, last = [line for line in err.splitlines() if line.startswith('logjax: ')]
   assert first == f'logjax: {number.name}: saving the epoch of generators'
@@ -157,10 +162,7 @@ def test_two_processes_do_not_share_a_workdir(runs, tmp_path, call):
   flags = (*of(workdir), '--config.seqgan.mle_epochs=100000')
   process = subprocess.Popen(**command(runs, *flags, devices=1), stderr=subprocess.PIPE)
   try:
-    deadline = time.monotonic() + 120
-    while not (workdir / 'metrics.jsonl').exists():
-      assert time.monotonic() < deadline and process.poll() is None
-      time.sleep(0.05)
+    wait(process, (workdir / 'metrics.jsonl').exists)
     said = mistake(call(*flags))
     assert said.startswith(f'another process is at work in {workdir}')
     assert process.poll() is None
