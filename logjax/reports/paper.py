@@ -54,14 +54,14 @@ def _read(path: Path) -> dict[str, tuple[PaperRow, PaperRow]]:
   tables: dict[str, tuple[PaperRow, ...]] = {}
   with path.open(newline='') as file:
     for line in csv.DictReader(file):
-      values = {}
+      values = []
       for field in fields(PaperRow):
         if field.type is ClassResult:
-          parts = (float(line[f'{field.name}_{part.name}']) for part in fields(ClassResult))
-          values[field.name] = ClassResult(*parts)
+          names = (f'{field.name}_{part.name}' for part in fields(ClassResult))
+          values.append(ClassResult(*(float(line[name]) for name in names)))
         else:
-          values[field.name] = field.type(line[field.name])
-      row = PaperRow(**values)
+          values.append(field.type(line[field.name]))
+      row = PaperRow(*values)
       tables[row.corpus] = (*tables.get(row.corpus, ()), row)
   return tables
 
@@ -70,39 +70,23 @@ def _read(path: Path) -> dict[str, tuple[PaperRow, PaperRow]]:
 TABLES = _read(Path(__file__).with_name('paper.csv'))
 
 
-def paper_rows(
-  corpus: str, lines: int, abnormal: int, origin: str = 'real'
-) -> tuple[PaperRow, PaperRow] | None:
-  """Returns the paper's two rows for a corpus (none, seqgan), or None if it is not comparable.
-
-  Args:
-    corpus: the corpus' name.
-    lines: number of lines that were read.
-    abnormal: number of abnormal lines among them.
-    origin: of the lines; only 'real' ones are comparable.
-  """
-  return None if why_not_comparable(corpus, lines, abnormal, origin) else TABLES[corpus]
-
-
 def why_not_comparable(corpus: str, lines: int, abnormal: int, origin: str = 'real') -> str:
   """Returns one sentence why the paper's numbers are not comparable with a run, '' if they are.
 
   They are if the corpus is one of the paper's three, real, and within 1 % of the paper's numbers of
   lines and of abnormal lines. The latter separates the two labellings of OpenStack.
   """
+  not_comparable = 'The paper’s numbers are not comparable: '
   if origin == 'simulated':
-    return 'The paper’s numbers are not comparable: this run is on simulated lines.'
+    return not_comparable + 'this run is on simulated lines.'
   if corpus not in TABLES:
-    return f'The paper’s numbers are not comparable: it has none for the corpus {corpus}.'
+    return not_comparable + f'it has none for the corpus {corpus}.'
   paper = TABLES[corpus][0]
   if abs(lines - paper.rows) > _TOLERANCE * paper.rows:
-    return (
-      f'The paper’s numbers are not comparable: it has {paper.rows:,} lines of this corpus, '
-      f'this run {lines:,}.'
-    )
+    return not_comparable + f'it has {paper.rows:,} lines of this corpus, this run {lines:,}.'
   if abs(abnormal - paper.abnormal_rows) > _TOLERANCE * paper.abnormal_rows:
     return (
-      f'The paper’s numbers are not comparable: {paper.abnormal_rows:,} of its lines are abnormal, '
-      f'{abnormal:,} of this run’s, so the labels are not the same.'
+      f'{not_comparable}{paper.abnormal_rows:,} of its lines are abnormal, {abnormal:,} of this '
+      'run’s, so the labels are not the same.'
     )
   return ''

@@ -20,7 +20,7 @@ from logjax.examples.protocol import LEAKS
 from logjax.files import read_json
 from logjax.reports import plots
 from logjax.reports.pages import write_page
-from logjax.reports.paper import paper_rows, why_not_comparable
+from logjax.reports.paper import TABLES, why_not_comparable
 from logjax.reports.table import Column, Table
 from logjax.reports.verdicts import (
   PERMUTED_ROWS,
@@ -77,7 +77,9 @@ def write_report(workdir: Path) -> Path:
     origin=results.get('origin'),
     command=results.get('command'),
     detector=detector,
-    leaks=[(name, LEAKS.get(name, '')) for name in results.get('leaks') or []],
+    leaks={
+      name: LEAKS.get(name, 'a leak of another version') for name in results.get('leaks') or []
+    },
     table_of_results=_results_table(results, detector, paper),
     repetitions=_repetitions(results.get('repetitions') or []),
     paper_note=paper_note,
@@ -158,11 +160,13 @@ def _paper(results: Mapping[str, Any], detector: Detector) -> tuple[list[dict[st
     corpus.get('abnormal') or 0,
     results.get('origin') or 'real',
   )
-  note = why_not_comparable(*run) or (
+  if why := why_not_comparable(*run):
+    return [], why
+  note = (
     'The paper measured on other rows than this run: on 95 % of all its lines, the generated ones '
     'included where it used SeqGAN.'
   )
-  return [asdict(row) for row in paper_rows(*run) or ()], note
+  return [asdict(row) for row in TABLES[run[0]]], note
 
 
 def _learning_curves(path: Path) -> list[dict[str, Any]]:

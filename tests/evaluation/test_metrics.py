@@ -18,7 +18,6 @@ from logjax.evaluation.metrics import (
   natural_precision,
   precision_recall_points,
 )
-from logjax.reports.paper import TABLES, paper_rows, why_not_comparable
 
 # Few distinct scores, so that ties are common.
 ROWS = st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.7, 1.0])))
@@ -269,19 +268,3 @@ def test_a_thinned_curve_keeps_its_ends_and_is_spread_over_recall(most):
 def test_without_abnormal_rows_there_is_no_curve():
   points = precision_recall_points(np.array([False]), np.array([0.1]))
   assert points == {'precision': [], 'recall': [], 'threshold': []}
-
-
-def test_the_paper_is_compared_only_with_its_own_corpus_at_its_own_size():
-  assert paper_rows('bgl', 4_747_963, 348_460) == TABLES['bgl']
-  assert paper_rows('bgl', 4_747_963 - 40_000, 348_460) == TABLES['bgl']
-  assert paper_rows('bgl', 100_000, 7_000) is None
-  assert paper_rows('hdfs', 4_747_963, 348_460) is None
-  assert paper_rows('bgl', 4_747_963, 348_460, origin='simulated') is None
-
-
-def test_the_reason_why_the_paper_is_not_comparable_names_the_numbers():
-  assert why_not_comparable('bgl', 4_747_963, 348_460) == ''
-  assert 'it has 4,747,963 lines' in why_not_comparable('bgl', 100_000, 7_000)
-  assert '18,434 of its lines are abnormal' in why_not_comparable('openstack', 155_508, 1_000)
-  assert 'simulated' in why_not_comparable('bgl', 4_747_963, 348_460, 'simulated')
-  assert 'hdfs' in why_not_comparable('hdfs', 1, 1)

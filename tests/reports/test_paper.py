@@ -8,7 +8,7 @@ so by name.
 import pytest
 
 from logjax.evaluation.metrics import natural_precision
-from logjax.reports.paper import TABLES, PaperRow
+from logjax.reports.paper import TABLES, PaperRow, why_not_comparable
 
 ROUNDING = 0.0005  # half of the last digit that is printed
 ALL = [
@@ -186,3 +186,19 @@ def test_the_gain_in_recall_may_be_generated_rows_alone_on_bgl_and_openstack(
   # The rounding of the recall moves this bound by half a point.
   half = ROUNDING * with_seqgan.abnormal_rows / without.abnormal_rows
   assert (worst - half > without.abnormal.recall + ROUNDING) == gained
+
+
+def test_the_paper_is_compared_only_with_its_own_corpus_at_its_own_size():
+  assert why_not_comparable('bgl', 4_747_963, 348_460) == ''
+  assert why_not_comparable('bgl', 4_747_963 - 40_000, 348_460) == ''
+  assert why_not_comparable('bgl', 100_000, 7_000)
+  assert why_not_comparable('hdfs', 4_747_963, 348_460)
+  assert why_not_comparable('bgl', 4_747_963, 348_460, origin='simulated')
+
+
+def test_the_reason_why_the_paper_is_not_comparable_names_the_numbers():
+  assert why_not_comparable('bgl', 4_747_963, 348_460) == ''
+  assert 'it has 4,747,963 lines' in why_not_comparable('bgl', 100_000, 7_000)
+  assert '18,434 of its lines are abnormal' in why_not_comparable('openstack', 155_508, 1_000)
+  assert 'simulated' in why_not_comparable('bgl', 4_747_963, 348_460, 'simulated')
+  assert 'hdfs' in why_not_comparable('hdfs', 1, 1)

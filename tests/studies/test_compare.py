@@ -101,14 +101,14 @@ def test_a_config_that_sets_what_is_compared_is_refused(runs, tmp_path):
   assert not (tmp_path / 'workdir').exists()
 
 
-def test_the_leaderboard_has_every_method_with_both_classes_and_every_rival(compared):
+def test_the_leaderboard_has_every_method_with_both_classes_and_every_baseline(compared):
   workdir, result = compared
   assert json.loads((workdir / 'leaderboard.json').read_text()) == result
   (table,) = result['tables']
   assert table['protocol'] == 'honest'
   methods = {(e['detector'], e['oversampler']) for e in table['entries'] if e['kind'] == 'detector'}
   assert methods == {(d, o) for d in ('autoencoder_gru', 'gru') for o in ('none', 'random')}
-  assert sum(entry['kind'] == 'rival' for entry in table['entries']) == 6
+  assert sum(entry['kind'] == 'baseline' for entry in table['entries']) == 6
   for entry in table['entries']:
     assert entry['seeds'] == [0, 1]
     assert entry['metrics'].keys() >= {'abnormal_f1', 'normal_f1', 'auroc', 'auprc', 'mcc'}
