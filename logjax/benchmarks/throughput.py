@@ -36,8 +36,8 @@ from logjax.oversamplers import table
 from logjax.reports.table import Column, Table
 from logjax.seqgan.generators import make_model
 from logjax.seqgan.state import SeqGAN, SeqGANState
+from logjax.settings import RULES, check_filters, check_gan
 from logjax.settings import check as check_values
-from logjax.settings import check_filters, check_gan
 from logjax.training.parallel import choose_devices
 
 CALLS = {
@@ -82,7 +82,7 @@ def run(config: ml_collections.ConfigDict) -> Iterator[dict[str, Any]]:
 
 def check(config: ml_collections.ConfigDict) -> None:
   """Raises LogjaxError for the first field with an invalid value."""
-  check_values(config, table.RULES)
+  check_values(config, RULES | table.RULES)
   check_gan(config.seqgan)
   settings = config.benchmark
   choices = {'names': CALLS, 'discriminators': config.discriminators, 'log_format': CATALOG}

@@ -8,8 +8,10 @@ with every array of one.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
+import os
 import shutil
 import sys
 import time
@@ -27,6 +29,7 @@ from logjax.training import hosts
 from logjax.training.stopping import Stopping
 
 FORMAT = 3  # of a checkpoint; another one is refused
+_ROOM_BYTES = 64_000  # for the metadata of a checkpoint
 
 
 class Restored(NamedTuple):
@@ -135,7 +138,7 @@ class Checkpoints:
     self._stopping.phase = phase
     found = None
     if hosts.first():
-      self._manager = _open(self._folder / phase, keep=2, background=True)
+      self._manager = _open(self._folder / phase, keep=2)
       steps = sorted(self._manager.all_steps(), reverse=True)
       found = next(filter(None, (self._restore(step, like) for step in steps)), None)
     step = hosts.from_first(found and found.step)
@@ -224,15 +227,12 @@ class Checkpoints:
     return found
 
 
-def _open(
-  folder: Path, *, keep: int | None = None, background: bool = False
-) -> ocp.CheckpointManager:
+def _open(folder: Path, *, keep: int | None = None) -> ocp.CheckpointManager:
   """Opens the checkpoints of a folder.
 
   Args:
     folder: made where it is not there.
     keep: how many checkpoints are kept, the newest; None for all.
-    background: whether they are written while the program continues.
   """
   folder.mkdir(parents=True, exist_ok=True)
   alone = ocp.options.MultiprocessingOptions()
@@ -243,7 +243,7 @@ def _open(
     )
   options = ocp.CheckpointManagerOptions(
     max_to_keep=keep,
-    enable_async_checkpointing=background,
+    enable_async_checkpointing=False,
     create=False,
     multiprocessing_options=alone,
   )
@@ -251,8 +251,15 @@ def _open(
 
 
 def _write(manager: ocp.CheckpointManager, tree: Any, about: dict[str, Any], owner: str) -> None:
-  """Writes a checkpoint after the newest one; a copy of the arrays where that is done later."""
+  """Writes a checkpoint after the newest one.
+
+  Raises:
+    OSError: when the disk has no room for it.
+  """
   data = _to_bytes([np.asarray(leaf) for leaf in jax.tree.leaves(tree)])
+  # Orbax writes in threads, which print the traceback of a full disk: ask before.
+  if shutil.disk_usage(manager.directory).free < data.nbytes + _ROOM_BYTES:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(manager.directory))
   head = {
     'format': FORMAT,
     'version': logjax.__version__,
@@ -261,8 +268,7 @@ def _write(manager: ocp.CheckpointManager, tree: Any, about: dict[str, Any], own
     'leaves': _describe(tree),
     'arrays': hashlib.sha256(data).hexdigest(),
   }
-  # A copy, since Orbax may write it when the caller has changed `about`.
-  head = json.loads(json.dumps(head | {'sha256': _digest(head)}))
+  head = head | {'sha256': _digest(head)}
   step = max(manager.all_steps(), default=0) + 1
   items = ocp.args.Composite(arrays=ocp.args.ArraySave(data), head=ocp.args.JsonSave(head))
   manager.save(step, args=items, force=True)

@@ -13,9 +13,13 @@ from logjax.errors import LogjaxError
 from logjax.training import hosts
 from logjax.training.runtime import Runtime
 
+# Nats, or squares of numbers from 0 to 1. Adam with far too large a learning rate ends in finite
+# losses beyond this; guessing loses less than 14 a token.
+_LARGEST_LOSS = 1e6
+
 
 class DivergenceError(Exception):
-  """A metric or a parameter is not finite.
+  """A metric or a parameter is not finite, or a loss is absurd.
 
   Attributes:
     what: the metric and its value, such as 'loss nan'.
@@ -40,20 +44,20 @@ def mean_metrics(
     before: number of steps of the epoch before these.
 
   Raises:
-    DivergenceError: at the first step with a metric that is not finite.
+    DivergenceError: at the first step with a metric that is not finite, or with an absurd loss.
   """
   measured = {name: np.asarray(value) for name, value in metrics.items()}
-  wrong = {
-    name: ~np.isfinite(value).reshape(len(value), -1).all(axis=1)
+  bad = {
+    name: ~np.isfinite(value) | (name.endswith('loss') and value > _LARGEST_LOSS)
     for name, value in measured.items()
   }
+  wrong = {name: value.reshape(len(value), -1).any(axis=1) for name, value in bad.items()}
   diverged = np.logical_or.reduce(list(wrong.values()))
   if diverged.any():
     step = int(diverged.argmax())
     # A loss explains most.
     name = min((n for n in wrong if wrong[n][step]), key=lambda n: not n.endswith('loss'))
-    values = measured[name][step].reshape(-1)
-    value = values[~np.isfinite(values)][0]
+    value = measured[name][step][bad[name][step]].reshape(-1)[0]
     seen = {n: metric[: step + 1] for n, metric in measured.items()}
     what = f'{name.replace("_", " ")} {value:.6g}'
     raise DivergenceError(what, before + step, batch_of(step), seen)

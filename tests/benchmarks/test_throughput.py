@@ -359,7 +359,7 @@ def test_the_table_has_every_line_in_full(lines):
     ('benchmark.mle_rows', 3, 'benchmark.mle_rows=3 must be at least 4'),
     ('benchmark.blocks', 0, 'benchmark.blocks=0 must be at least 1'),
     ('seqgan.rollouts', 0, 'seqgan.rollouts=0 must be at least 1'),
-    ('seqgan.cell', 'rnn', "'rnn' is none of gru, lstm"),
+    ('seqgan.cell', 'rnn', "'rnn' must be one of gru, lstm"),
     ('seqgan.hidden', 0, 'seqgan.hidden=0 must be at least 1'),
     ('seed', -1, 'seed=-1 must be from 0'),
     ('seqgan.rows_per_epoch', 7, 'must be a multiple of seqgan.batch'),

@@ -17,7 +17,7 @@ from logjax.corpora.reading import read_blocks, visible
 from logjax.corpora.source import find_paths
 from logjax.errors import LogjaxError
 from logjax.examples.keys import fit_templates
-from logjax.examples.text import fit_vocabulary, read_texts
+from logjax.examples.text import Masks, fit_vocabulary, read_texts
 
 INT64 = 2**63
 # Numbers beyond every type and calendar, and what looks like one.
@@ -285,12 +285,9 @@ def test_any_label_file_is_read_or_explained(tmp_path_factory, rows, header, res
   ),
   numbers=st.sampled_from(['mask', 'keep']),
   identifiers=st.sampled_from(['mask', 'keep', 'drop']),
-  tokens=st.sampled_from(['words', 'punctuation']),
 )
-def test_any_message_becomes_a_row(messages, numbers, identifiers, tokens):
-  texts = read_texts(
-    pl.Series([*messages, 'word']), numbers=numbers, identifiers=identifiers, tokens=tokens
-  )
+def test_any_message_becomes_a_row(messages, numbers, identifiers):
+  texts = read_texts(pl.Series([*messages, 'word']), Masks(numbers, identifiers))
   assert len(texts.index) == len(messages) + 1 and texts.texts.null_count() == 0
   lines = np.arange(len(texts.index))
   vocabulary = fit_vocabulary(texts, lines, max_vocabulary=50, kept_numbers=3)

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from logjax.examples.splits import LEAKS
+from logjax.examples.protocol import LEAKS
 from logjax.reports import comparison_plots
 from logjax.reports.ladder import write_ladder
 from logjax.reports.leaderboard import write_leaderboard

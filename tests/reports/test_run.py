@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from logjax.errors import LogjaxError
-from logjax.examples.splits import LEAKS
+from logjax.examples.protocol import LEAKS
 from logjax.reports.run import write_report
 from logjax.reports.wording import readable
 

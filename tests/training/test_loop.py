@@ -189,14 +189,6 @@ def test_training_stops_after_so_many_epochs_without_improvement(losses, patienc
   assert last.metrics['valid_loss'] == losses[epochs - 1]
 
 
-def test_the_accuracy_can_decide_instead():
-  losses, accuracies = [1, 2, 3, 4], [0.5, 0.9, 0.8, 0.9]
-  trained, seen = run_script(losses, accuracies, patience=2, monitor='accuracy')
-  assert (trained.epoch, len(seen)) == (1, 4)
-  trained, seen = run_script(losses, accuracies, patience=2, monitor='loss')
-  assert (trained.epoch, len(seen)) == (0, 3)
-
-
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
 def test_training_that_diverges_ends_with_one_line(value):
   with pytest.raises(LogjaxError) as raised:
