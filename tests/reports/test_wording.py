@@ -1,8 +1,8 @@
 """The report's words: the verdict, and numbers that never look better than they are."""
 
 import pytest
-from logjax.detectors.baselines import baseline_scores
 
+from logjax import detectors
 from logjax.reports.verdicts import BASELINES, detector_of, strongest, verdict
 from logjax.reports.wording import (
   count,
@@ -35,7 +35,7 @@ def against(**baselines: dict) -> str:
 
 
 def test_every_baseline_has_its_words():
-  assert set(baseline_scores(['a', 'b'], [True, False], [])) <= set(BASELINES)
+  assert set(detectors.BASELINES['lines']) <= set(BASELINES)
 
 
 NO_INTERVALS = ' These differences have no intervals; those of a comparison (mode=compare) have.'
@@ -89,7 +89,7 @@ def test_a_baseline_without_words_is_called_by_its_key():
 def test_results_without_a_detector_are_of_the_autoencoders():
   assert detector_of({}).title == 'Autoencoders and GRU'
   assert detector_of({}).example == 'line'
-  assert detector_of({'detector': {'name': 'deep_log', 'kind': 'sequences'}}).title == 'Deep log'
+  assert detector_of({'detector': {'title': 'deep log', 'kind': 'sequences'}}).title == 'Deep log'
 
 
 @pytest.mark.parametrize(
