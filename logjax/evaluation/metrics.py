@@ -17,7 +17,6 @@ from sklearn.metrics import confusion_matrix_at_thresholds
 
 from logjax.evaluation.formulas import checked, metrics_of_rows, none_if_nan, ratio
 
-THRESHOLD = 0.5  # of the baselines
 _COUNTS = frozenset({'rows', 'abnormal_rows', 'synthetic_rows'})
 
 

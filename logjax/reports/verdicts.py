@@ -88,6 +88,7 @@ def detector_of(results: Mapping[str, Any]) -> Detector:
   """Returns the detector of results.json; without a block `detector` it is autoencoder_gru."""
   block = results.get('detector') or {'title': 'Autoencoders and GRU', 'kind': 'lines'}
   title = block.get('title') or readable(block.get('name') or 'detector')
+  title = title[:1].upper() + title[1:]
   kind = block.get('kind') if block.get('kind') in _NOUNS else 'lines'
   return Detector(title, kind, *_NOUNS[kind])
 

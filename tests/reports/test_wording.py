@@ -89,7 +89,7 @@ def test_a_baseline_without_words_is_called_by_its_key():
 def test_results_without_a_detector_are_of_the_autoencoders():
   assert detector_of({}).title == 'Autoencoders and GRU'
   assert detector_of({}).example == 'line'
-  assert detector_of({'detector': {'name': 'deep_log', 'kind': 'sequences'}}).title == 'Deep log'
+  assert detector_of({'detector': {'title': 'deep log', 'kind': 'sequences'}}).title == 'Deep log'
 
 
 @pytest.mark.parametrize(
