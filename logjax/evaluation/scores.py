@@ -3,6 +3,7 @@
 N test rows, R repetitions, U distinct examples.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -50,7 +51,8 @@ def score_examples(
     starts = range(0, max(1, len(rows)), _ROWS_AT_ONCE)
     parts = [rows[begin : begin + _ROWS_AT_ONCE] for begin in starts]
     scores = []
-    with runtime.progress.track('scoring', len(parts)) as advance:
+    tracked = runtime.progress.track('scoring', len(parts))
+    with tracked if len(parts) > 1 else contextlib.nullcontext(lambda: None) as advance:
       for part in parts:
         scores.append(module.score(config, detector, examples, part, key=key))
         advance()
