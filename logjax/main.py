@@ -28,7 +28,7 @@ from logjax.training.stopping import Stopping
 def train(config: ConfigDict, workdir: Path, stopping: Stopping) -> None:
   """Oversamples, trains, tests and reports; resumes an interrupted run."""
   if 'oracle' in config:  # the synthetic benchmark of SeqGAN's authors
-    from logjax.benchmarks import oracle_run
+    from logjax.benchmarks.oracle import run as oracle_run
 
     oracle_run.print_results(oracle_run.run(config, workdir, stopping=stopping))
     return

@@ -9,7 +9,7 @@ import pytest
 from compiling import compiled_fast
 
 from configs import oracle as oracle_config
-from logjax.benchmarks import oracle_run
+from logjax.benchmarks.oracle import run as oracle_run
 from logjax.benchmarks.oracle.plot import draw_curves, markdown_table
 from logjax.errors import LogjaxError
 

@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from logjax.benchmarks.oracle_recorder import ADVERSARIAL, MLE
+from logjax.benchmarks.oracle.recorder import ADVERSARIAL, MLE
 from logjax.reports.table import Column, Table
 
 _STYLE = {

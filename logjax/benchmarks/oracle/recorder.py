@@ -15,8 +15,8 @@ import jax
 import ml_collections
 import numpy as np
 
-from logjax.benchmarks.oracle.judge import OracleMetrics as Judge
-from logjax.benchmarks.oracle.model import SequenceModel as Writer
+from logjax.benchmarks.oracle.judge import OracleMetrics
+from logjax.benchmarks.oracle.model import SequenceModel
 from logjax.seqgan.fit import PHASE, STAGES
 from logjax.seqgan.models import Generator
 from logjax.seqgan.state import SeqGANState
@@ -43,7 +43,7 @@ class Recorder:
     self,
     config: ml_collections.ConfigDict,
     workdir: Path,
-    judge: Judge,
+    judge: OracleMetrics,
     generator: Generator,
     key: jax.Array,
     runtime: Runtime,
@@ -109,7 +109,7 @@ class Recorder:
     begin = time.monotonic()
     params = jax.tree.map(lambda x: np.asarray(x)[0], state.generator.params)
     key = jax.random.fold_in(jax.random.fold_in(self._key, STAGES.index(stage)), self.done[stage])
-    measures = self._judge.generator(Writer(self._generator, params), key)
+    measures = self._judge.generator(SequenceModel(self._generator, params), key)
     where = {'stage': stage, 'epoch': self.done[stage], 'seconds': round(self.seconds[stage], 1)}
     self.curve.append(where | measures)
     self._runtime.progress.say(

@@ -1,6 +1,6 @@
 """SeqGAN's synthetic benchmark: a generator learns from an oracle's rows and is judged by it.
 
-The workdir has the files of `oracle_recorder.py`, from which an interrupted run resumes, and at the
+The workdir has the files of `oracle/recorder.py`, from which an interrupted run resumes, and at the
 end results.json.
 """
 
@@ -13,11 +13,15 @@ import ml_collections
 import numpy as np
 import rich.console
 
-from logjax.benchmarks.oracle.judge import DISTINCT
-from logjax.benchmarks.oracle.judge import OracleMetrics as Judge
-from logjax.benchmarks.oracle.model import SequenceModel as Writer
-from logjax.benchmarks.oracle.model import allowed_tokens, draw_oracle, load_oracle, sample_rows
-from logjax.benchmarks.oracle_recorder import ADVERSARIAL, MLE, OutOfTime, Recorder
+from logjax.benchmarks.oracle.judge import DISTINCT, OracleMetrics
+from logjax.benchmarks.oracle.model import (
+  SequenceModel,
+  allowed_tokens,
+  draw_oracle,
+  load_oracle,
+  sample_rows,
+)
+from logjax.benchmarks.oracle.recorder import ADVERSARIAL, MLE, OutOfTime, Recorder
 from logjax.errors import LogjaxError
 from logjax.files import read_json, write_json
 from logjax.oversamplers import table
@@ -84,14 +88,14 @@ def _runtime(config: ml_collections.ConfigDict, workdir: Path, stopping: Stoppin
 def _train(
   config: ml_collections.ConfigDict,
   workdir: Path,
-  oracle: Writer,
+  oracle: SequenceModel,
   keys: jax.Array,
   runtime: Runtime,
 ) -> dict[str, Any]:
   """Trains the generator as far as the time allows and returns the results."""
   length, count = config.oracle.length, config.oracle.rows
   rows, held_out = (sample_rows(oracle, length, count, key) for key in keys[1:3])
-  judge = Judge(oracle, held_out, config.oracle.group)
+  judge = OracleMetrics(oracle, held_out, config.oracle.group)
   references = _references(judge, rows, keys[3])
   runtime.progress.say(
     'oracle NLL: '
@@ -155,21 +159,23 @@ def _check(config: ml_collections.ConfigDict) -> None:
       raise LogjaxError(f'--config.oracle.{name}={oracle[name]} must be at least {least}')
 
 
-def _open_oracle(settings: ml_collections.ConfigDict, key: jax.Array) -> Writer:
+def _open_oracle(settings: ml_collections.ConfigDict, key: jax.Array) -> SequenceModel:
   """Reads the published oracle, or draws one."""
   if settings.path:
     return load_oracle(Path(settings.path))
   return draw_oracle(settings.vocabulary, settings.hidden, key)
 
 
-def _one_set(oracle: Writer, rows: np.ndarray) -> Sets:
+def _one_set(oracle: SequenceModel, rows: np.ndarray) -> Sets:
   """The rows as the only set, whose vocabulary has all tokens but 0."""
   vocabulary = oracle.model.vocabulary
   tokens = np.where(allowed_tokens(vocabulary) == 0, np.arange(vocabulary, dtype=np.int32), -1)
   return Sets((rows,), tokens[None], rows.shape[1])
 
 
-def _references(judge: Judge, rows: np.ndarray, key: jax.Array) -> dict[str, dict[str, float]]:
+def _references(
+  judge: OracleMetrics, rows: np.ndarray, key: jax.Array
+) -> dict[str, dict[str, float]]:
   """Measures of rows that need no generator; `rows` [N, T] are the oracle's own."""
   for_order, for_tokens = jax.random.split(key)
   shuffled = jax.random.permutation(for_order, rows.reshape(-1)).reshape(rows.shape)
