@@ -8,9 +8,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).parent.parent
+
+hypothesis.settings.register_profile('logjax', deadline=None)  # machines may be busy
+hypothesis.settings.load_profile('logjax')
 
 # JAX reads these when it is first imported, which no test module has done yet.
 DEVICES = '--xla_force_host_platform_device_count'
