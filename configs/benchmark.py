@@ -2,7 +2,7 @@
 
 python -m logjax.main --config=configs/benchmark.py --mode=benchmark
 
-Time: about 15 minutes on two CPU cores. Result: docs/rollouts.md. It prints one JSON line per
+Time: 18 minutes on two CPU cores, with a log. Result: docs/rollouts.md. It prints one JSON line per
 measurement (logjax/benchmarks/throughput.py lists the fields), and at the end a table on standard
 error. With a log it also measures real rows:
 
