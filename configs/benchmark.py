@@ -2,8 +2,9 @@
 
 python -m logjax.main --config=configs/benchmark.py --mode=benchmark
 
-prints one JSON line per measurement (logjax/benchmarks/throughput.py lists the fields), and a table
-on standard error at the end. With a log the benchmark also runs on real rows:
+Time: 18 minutes on two CPU cores, with a log. Result: docs/rollouts.md. It prints one JSON line per
+measurement (logjax/benchmarks/throughput.py lists the fields), and at the end a table on standard
+error. With a log it also measures real rows:
 
   bash launch/benchmark.sh --config.benchmark.log=BGL.log
 
@@ -22,7 +23,7 @@ def get_config(choice: str = '') -> ConfigDict:
   config = ConfigDict()
   # Seed of the rows, the initial parameters, and the draws.
   config.seed = 0
-  # Each measurement is made on one device and on this number; 0 means all that divide the batch.
+  # Each call is measured on one device and on this many; 0 for all that divide the batch.
   config.devices = 0
   config.benchmark = benchmark()
   # Sizes of the models; batch and rollouts are those of the workload. [seqgan]
@@ -34,8 +35,7 @@ def get_config(choice: str = '') -> ConfigDict:
 def benchmark() -> ConfigDict:
   """Returns the measurements and their number of repetitions."""
   benchmark = ConfigDict()
-  # Calls to measure: 'sample', 'rollouts' (without a discriminator), 'rewards', 'generator_step',
-  # 'discriminator_step' and 'mle_epoch'.
+  # Calls to measure; 'rollouts' has no discriminator.
   benchmark.names = (
     'sample',
     'rollouts',
@@ -56,17 +56,17 @@ def benchmark() -> ConfigDict:
   benchmark.mle_rows = 10_000
   # Calls before the timed ones, after compilation.
   benchmark.warm_up = 2
-  # Timed blocks of a measurement; each is one call, or several where one is very short.
+  # Timed blocks of a measurement: one call each, or several if a call is very short.
   benchmark.blocks = 5
-  # After three blocks no further one begins when a measurement has taken this many seconds.
+  # Seconds after which a measurement ends, if it has three blocks.
   benchmark.seconds = 30.0
-  # A log file; its abnormal lines are another workload, masked and tokenised as under the honest
-  # protocol. '' for none.
+  # Log file whose abnormal lines, encoded as under the honest protocol, are one more workload; ''
+  # for none.
   benchmark.log = ''
-  # Its format: 'bgl' or 'thunderbird', the formats with labels.
+  # Format of the log: 'bgl' or 'thunderbird'.
   benchmark.log_format = 'bgl'
-  # Epochs of maximum likelihood on these lines, `seqgan.rows_per_epoch` rows each, before the
-  # measurements: then generated sentences are about as long as the real rows.
+  # Epochs of maximum likelihood on these lines before the measurements, so that generated sentences
+  # are about as long as the real rows.
   benchmark.mle_epochs = 20
   return benchmark
 
@@ -74,7 +74,7 @@ def benchmark() -> ConfigDict:
 def discriminators() -> ConfigDict:
   """Returns discriminators by name: the widths of the convolutions and the filters of each."""
   discriminators = ConfigDict()
-  # The published one [seqgan], and the one of the short schedules for a CPU. [logjax]
+  # The published one [seqgan], and that of the short schedules. [logjax]
   for name, settings in (
     ('seqgan', default.seqgan()),
     ('small', default.get_config().seqgan),

@@ -1,14 +1,12 @@
-"""BlueGene/L.
+"""BGL, the log of a BlueGene/L machine.
 
-python -m logjax.main --config=configs/bgl.py --workdir=runs/bgl --config.data.path=BGL.log
+python -m logjax.main --config=configs/bgl.py --config.data.path=BGL.log --workdir=runs/bgl
 
-Without a path it runs on a simulated log. On the first 100,000 lines of the published log (2,613
-abnormal; two CPU cores that other work shared):
+Time: 6 minutes on the first 100,000 lines, 8 with --config.protocol=paper (two shared CPU cores).
+Result: docs/results.md. Without a path it runs on a simulated log.
 
-  honest                           6 min   abnormal F1 1.000, TF-IDF 1.000: every test text is known
-  --config.protocol=paper          8 min   abnormal F1 1.000, TF-IDF 0.901
-
-`:quick` checks everything within two minutes, `:full` has the published schedules.
+`:quick` is a check of everything within two minutes on idle cores. `:full` has the published
+schedule, for an accelerator (untested on one).
 """
 
 from ml_collections import ConfigDict

@@ -1,19 +1,19 @@
 """Every field of a run, with its meaning, unit and the source of its default.
 
-Other files in this folder import this one and change a few fields. Three schedules exist, chosen
-behind a colon (`--config=configs/bgl.py:quick`):
+The other files of this folder import this one and change a few fields. A schedule follows a colon,
+as in `--config=configs/bgl.py:quick`:
 
-  (nothing)  trained in minutes on two CPU cores: the small discriminator and shorter phases
-  quick      a check that everything works, within two minutes on 10,000 lines
-  full       the published schedules, for an accelerator (untested on one)
+  (nothing)  minutes on two CPU cores: a small discriminator and short phases
+  quick      a check of everything, within two minutes on 10,000 lines
+  full       the published schedule, for an accelerator (untested on one)
 
-Sources named in the comments:
+Sources of the defaults:
   [paper]    Farzad and Gulliver, Log Message Anomaly Detection with Oversampling, IJAIA 11(4), 2020
   [seqgan]   Yu et al., SeqGAN, AAAI 2017, and the settings of its published code
   [keras]    the default of Keras, which the paper used without tuning
-  [logjax]   our choice; the reason stands beside it
-'auto' and None are resolved by protocol and corpus (logjax/settings.py) and written to config.json.
-An A with a number is the ambiguity of the paper that the field decides (docs/paper.md lists them).
+  [logjax]   our own choice, with its reason
+'auto' and None depend on protocol and corpus; config.json has the value in use (settings.py).
+A1 to A15 are the ambiguities of the paper, in docs/paper.md.
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -22,13 +22,13 @@ from ml_collections import ConfigDict, config_dict
 def get_config(schedule: str = '') -> ConfigDict:
   """Returns the configuration of a run; `schedule` is '', 'quick' or 'full'."""
   config = ConfigDict()
-  # Seed of everything random: data simulation, splits, initial parameters, sampling.
+  # Seed of everything random: simulated log, splits, initial parameters, sampling.
   config.seed = 0
-  # Who may see what: 'honest' (no leak) or 'paper' (all seven leaks of the published protocol).
+  # 'honest' (no leak) or 'paper' (the seven leaks of the published protocol).
   config.protocol = 'honest'
-  # Names of leaks, separated by commas, instead of the protocol's own set; 'none' for no leak.
+  # Leaks in place of the protocol's own, separated by commas; 'none' for none. '' for its own.
   config.leaks = ''
-  # Number of devices to train on; 0 means all.
+  # Devices to train on; 0 for all.
   config.devices = 0
   config.data = data()
   config.text = text()
@@ -41,46 +41,44 @@ def get_config(schedule: str = '') -> ConfigDict:
   config.compare = compare()
   if schedule not in SCHEDULES:
     names = ' or '.join(sorted(filter(None, SCHEDULES)))
-    raise ValueError(
-      f'unknown schedule {schedule!r}: behind the colon stands {names}, or leave both out'
-    )
+    raise ValueError(f'unknown schedule {schedule!r}: write {names} after the colon, or no colon')
   SCHEDULES[schedule](config)
   return config
 
 
 def data() -> ConfigDict:
-  """Where the lines come from."""
+  """The log."""
   data = ConfigDict()
-  # Corpus: 'bgl', 'thunderbird', 'openstack', 'hdfs', or 'own' (a format given below).
+  # 'bgl', 'thunderbird', 'openstack', 'hdfs', or 'own' (described by the last fields here).
   data.corpus = 'thunderbird'
-  # Log files, separated by commas, globs allowed; '' looks at the next fields.
+  # Log files, separated by commas; globs are allowed. '': the next fields are tried.
   data.path = ''
   # Folder with the corpus under its published name (log file or archive); '' for none.
   data.manual_dir = ''
-  # Whether to download the published corpus (BGL 57 MB, Thunderbird 2 GB) when no file is given.
+  # Downloads the published corpus (BGL 57 MB, Thunderbird 2 GB) if there is no file.
   data.download = False
-  # Folder of the prepared TFDS data; '' means the user's cache folder.
+  # Folder of the prepared TFDS data; '' for the cache folder of the user.
   data.data_dir = ''
-  # Lines of the simulated corpus, which is used when none of the above gives a file.
+  # Lines of the simulated log. It is used if no field above gives a file.
   data.simulated_lines = 33_000
-  # Seed of the simulated corpus; None: the seed above. [logjax] one log for runs with many seeds
+  # Seed of the simulated log; None for config.seed. [logjax] runs of many seeds share one log
   data.simulated_seed = config_dict.placeholder(int)
-  # Read only the first so many lines; 0 means all.
+  # Reads the first lines only; 0 for all lines.
   data.limit_lines = 0
-  # Share of lines that may fail to fit the format before the run stops.
+  # Largest fraction of lines that may not fit the format; above it the run stops.
   data.max_rejected = 0.01
-  # How lines are labelled: 'column', 'instance' (OpenStack, by injected fault), 'file' (OpenStack,
-  # as in the paper), 'blocks' (HDFS), or 'auto': by corpus, OpenStack's by protocol too.
+  # Source of the labels: 'column', 'instance' (OpenStack, by injected fault), 'file' (OpenStack,
+  # by file) or 'blocks' (HDFS). 'auto': by corpus; OpenStack 'instance' if honest, else 'file'.
   data.labels = 'auto'
-  # Control: give the labels to other lines at random, so that there is nothing to learn. [logjax]
+  # Control: gives the labels to other lines at random, so that there is nothing to learn. [logjax]
   data.permute_labels = False
-  # HDFS only: the CSV file with a label for every block.
+  # HDFS only: CSV file with the label of every block.
   data.label_file = ''
-  # Corpus 'own': regular expression with the named groups message, label, time, node.
+  # Corpus 'own': regular expression with the named groups message, label, time and node.
   data.pattern = ''
-  # Corpus 'own': how the group time is read: 'epoch' (seconds) or a strptime format; '' for none.
+  # Corpus 'own': format of the group time, 'epoch' (seconds) or as for strptime; '' for no time.
   data.time_format = ''
-  # Corpus 'own': the value of the group label that means normal.
+  # Corpus 'own': label of normal lines.
   data.normal_label = '-'
   return data
 
@@ -88,17 +86,17 @@ def data() -> ConfigDict:
 def text() -> ConfigDict:
   """From messages to token rows (A1)."""
   text = ConfigDict()
-  # Tokens a row: shorter rows are padded, longer ones cut at the end. [paper] input width 40.
+  # Tokens of a row; shorter rows are padded, longer ones are cut at the end. [paper]
   text.length = 40
-  # Numbers and addresses: 'mask' them, or 'keep' the most frequent ones as tokens; 'auto' is mask
-  # when honest and keep with the paper, whose millions of distinct rows need them. A1
+  # Numbers and addresses: 'mask', or 'keep' the most frequent ones as tokens. 'auto': 'mask' if
+  # honest, 'keep' in the paper's protocol, whose millions of distinct rows need them. A1
   text.numbers = 'auto'
-  # With 'keep': how many distinct numbers and addresses stay tokens; the others are masked.
+  # With 'keep': distinct numbers and addresses that stay tokens; the others are masked.
   text.kept_numbers = 2_000
   # Words with two or more digits (r23, an343): 'mask', 'keep' or 'drop'. A1, [logjax] they name
-  # single machines, which a detector should not learn by heart.
+  # single machines, which a detector should not memorise
   text.identifiers = 'mask'
-  # Lower-case the message. A1, [keras]
+  # Converts the message to lower case. A1, [keras]
   text.lowercase = True
   # Largest vocabulary, special tokens included; the rarest words become <unk>.
   text.max_vocabulary = 20_000
@@ -106,17 +104,16 @@ def text() -> ConfigDict:
 
 
 def split() -> ConfigDict:
-  """Which rows train, validate and test."""
+  """The rows that train, validate and test."""
   split = ConfigDict()
-  # What puts a row on its side: 'time', 'random', or 'text' (at random, each masked text on one
-  # side only); 'auto' is time unless random_split leaks, and text without duplicates_across_split.
+  # 'time', 'random' or 'text' (random, each masked text on one side only). 'auto': by the leaks
+  # random_split and duplicates_across_split, 'time' without the first.
   split.by = 'auto'
-  # Share of rows that train. None: 0.6 when honest; [paper] 0.05 * 0.05 (OpenStack 0.05 * 0.85).
+  # Fraction of the rows that train. None: 0.6 if honest, else [paper] 0.0025 (OpenStack 0.0425).
   split.train = config_dict.placeholder(float)
-  # Share of rows that validate. None: 0.2; [paper] 0.05 * 0.95 (OpenStack 0.05 * 0.15).
+  # Fraction that validates. None: 0.2 if honest, else [paper] 0.0475 (OpenStack 0.0075).
   split.valid = config_dict.placeholder(float)
-  # Most abnormal rows that train, and that validate, drawn by the seed; 0 means all. [logjax] shows
-  # what oversampling buys where there are few.
+  # Most abnormal rows that train, and that validate, drawn at random; 0 for all. [logjax]
   split.abnormal_train = 0
   return split
 
@@ -124,29 +121,28 @@ def split() -> ConfigDict:
 def oversampler() -> ConfigDict:
   """From few abnormal rows to many."""
   oversampler = ConfigDict()
-  # 'none', 'class_weights' (no rows: the rare class weighs more in the classifier's loss), 'random'
-  # (repeat real rows), 'smote' (between the codes of an autoencoder), 'smoten' (between tokens),
-  # 'mle' (SeqGAN without its adversarial phase), 'seqgan' ([paper]), 'maligan', 'textgan'.
+  # 'none', 'class_weights' (no rows, but weights in the classifier's loss), 'random' (repeats real
+  # rows), 'smote' (between the codes of an autoencoder), 'smoten' (between tokens), 'mle' (SeqGAN
+  # without its adversarial phase), 'seqgan' ([paper]), 'maligan' or 'textgan'.
   oversampler.name = 'seqgan'
-  # Rows to generate; None means as many as balance the classes. [paper]
+  # Rows to generate; None for as many as balance the classes. [paper]
   oversampler.count = config_dict.placeholder(int)
-  # Sets that the abnormal rows are split into, a generator each. None: [paper] 7, OpenStack 2.
+  # Sets of abnormal rows, with one generator each. None: [paper] 7, OpenStack 2.
   oversampler.sets = config_dict.placeholder(int)
-  # How the sets are drawn: 'random', 'time' (in order), 'text' (equal masked texts together). A5
+  # Division into sets: 'random', 'time' (in order) or 'text' (equal masked texts together). A5
   oversampler.sets_by = 'random'
-  # SMOTE and SMOTEN: nearest rows that a row is mixed with. imbalanced-learn's k_neighbors
+  # SMOTE and SMOTEN: nearest rows to mix a row with. The default of imbalanced-learn
   oversampler.neighbours = 5
-  # Which generated rows are removed as too similar to training rows or to each other: 'none',
-  # 'exact', 'masked' (equal masked text), 'jaccard' (token sets, threshold below). A4
+  # Removes generated rows too similar to training rows or to each other: 'none', 'exact', 'masked'
+  # (equal masked text) or 'jaccard' (token sets). A4
   oversampler.similarity = 'exact'
-  # With 'jaccard': rows at this similarity or above are removed. A4
+  # With 'jaccard': similarity from which a row is removed. A4
   oversampler.jaccard = 0.9
-  # When distinct rows run short: 'repeat' removed ones as often as they were generated, or
-  # 'short': stay below the requested number.
+  # If distinct rows run short: 'repeat' removed rows, or 'short' for fewer rows than requested.
   oversampler.on_shortage = 'repeat'
-  # Give up looking for distinct rows after so many times the requested number.
+  # Most rows to draw, as a multiple of the requested number.
   oversampler.max_draws = 2.0
-  # Softmax temperature of sampling once trained; 1 samples from the generator itself. [paper]
+  # Temperature of the softmax when a trained generator is sampled. [paper]
   oversampler.temperature = 1.0
   return oversampler
 
@@ -156,48 +152,47 @@ def seqgan() -> ConfigDict:
   seqgan = ConfigDict()
   # Embedding size of the generator. [seqgan]
   seqgan.embedding = 32
-  # The generator's recurrent cell: 'gru' ([paper]) or 'lstm' ([seqgan]).
+  # Recurrent cell of the generator: 'gru' ([paper]) or 'lstm' ([seqgan]).
   seqgan.cell = 'gru'
-  # Hidden size of that cell. [paper]
+  # Hidden size of the cell. [paper]
   seqgan.hidden = 30
   # Standard deviation of the generator's initial weights. [seqgan]
   seqgan.init_std = 0.1
-  # Adam learning rate of the generator, both phases. [seqgan]
+  # Adam learning rate of the generator, in both phases. [seqgan]
   seqgan.generator_learning_rate = 0.01
   # Largest global norm of the generator's gradient. [seqgan]
   seqgan.clip_norm = 5.0
-  # Rows a batch, for each set. [paper]
+  # Rows of a batch, for each set. [paper]
   seqgan.batch = 128
-  # Rows of a set in an epoch, a multiple of the batch; a smaller set is gone through several
-  # times. [seqgan] 9,984
+  # Rows of an epoch, for each set; a multiple of the batch. Smaller sets are repeated. [seqgan]
   seqgan.rows_per_epoch = 9_984
   # Epochs of maximum-likelihood pretraining. [seqgan]
   seqgan.mle_epochs = 120
   # Rounds of discriminator pretraining, each on newly generated rows. [seqgan]
   seqgan.discriminator_rounds = 50
-  # Epochs on the rows of one such round, in both phases (k). [seqgan]
+  # Epochs of each discriminator round, in both phases (k). [seqgan]
   seqgan.discriminator_epochs = 3
   # Rounds of adversarial training (Algorithm 1). [seqgan]
   seqgan.rounds = 200
-  # Generator steps a round. [seqgan]
+  # Generator steps of a round. [seqgan]
   seqgan.g_steps = 1
-  # Discriminator rounds a round. [seqgan]
+  # Discriminator rounds of a round. [seqgan]
   seqgan.d_steps = 5
-  # Rollouts a prefix, N of equation 4. [seqgan]
+  # Rollouts of a prefix, N in equation 4. [seqgan]
   seqgan.rollouts = 16
-  # Rollouts that run together on a device: bounds the memory. 0: 1,024 on a CPU (where 512 and
-  # 2,048 were as fast), 16,384 on an accelerator (untested). [logjax]
+  # Rollouts in the memory of a device at once. 0: 1,024 on a CPU (512 and 2,048 were as fast),
+  # 16,384 on an accelerator (untested). [logjax]
   seqgan.rollout_block = 0
-  # Equal prefixes of a batch share their N rollouts. Real alerts have few texts, so this saves
+  # Equal prefixes of a batch share their rollouts. Real alerts have few texts, so this saves
   # nearly all rollouts. The rewards stay unbiased but get noisier (docs/rollouts.md). [logjax]
   seqgan.share_equal_prefixes = True
-  # What rewards a token: 'discriminator' (equation 4, [paper]), or a control that knows nothing:
-  # 'constant' (1 / 2) or 'random' (uniform in [0, 1)). [logjax]
+  # Reward of a token: 'discriminator' (equation 4, [paper]), or as a control 'constant' (1 / 2) or
+  # 'random' (uniform in [0, 1)). [logjax]
   seqgan.reward = 'discriminator'
-  # What is subtracted from the rewards: 'none' ([paper]), their mean over the 'batch', or over
-  # the tokens of the batch at the same 'position'. [logjax]
+  # Baseline of the rewards: 'none' ([paper]), their mean over the 'batch', or over the tokens of
+  # the batch at the same 'position'. [logjax]
   seqgan.baseline = 'none'
-  # r of beta <- r * beta + (1 - r) * theta after each round; 0 is beta <- theta. [paper]
+  # r in beta <- r * beta + (1 - r) * theta after each round; 0 is beta <- theta. [paper]
   seqgan.rollout_update = 0.0
   # Embedding size of the discriminator. [seqgan]
   seqgan.discriminator_embedding = 64
@@ -205,32 +200,30 @@ def seqgan() -> ConfigDict:
   seqgan.filter_widths = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
   # Filters of each width. [seqgan]
   seqgan.filters = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
-  # Share of the discriminator's features dropped in training. [seqgan]
+  # Fraction of the discriminator's features dropped in training. [seqgan]
   seqgan.discriminator_dropout = 0.25
   # Weight of half the squared norm of the discriminator's output layer. [seqgan]
   seqgan.discriminator_l2 = 0.2
   # Adam learning rate of the discriminator. [seqgan]
   seqgan.discriminator_learning_rate = 1e-4
-  # TextGAN only: temperature of the softmax that stands for a token in derivatives. [logjax] 1
-  # lowered the discrepancy more than 0.5 and 2 in a toy of two rows.
+  # TextGAN only: temperature of the softmax that replaces a token in derivatives. [logjax] lowered
+  # the discrepancy more than 0.5 and 2 in a toy of two rows
   seqgan.textgan_temperature = 1.0
-  # TextGAN only: lambda_m, weight of the discrepancy of the features in what the discriminator
-  # maximises. [logjax]
+  # TextGAN only: lambda_m, weight of the discrepancy in the discriminator's objective. [logjax]
   seqgan.textgan_mmd_weight = 0.1
   return seqgan
 
 
 def detector() -> ConfigDict:
-  """The detector and the fields of every one of them."""
+  """The detector and its training."""
   detector = ConfigDict()
-  # A module of logjax/detectors: 'autoencoder_gru' ([paper]), 'gru' (on tokens), 'tfidf_lr',
-  # 'random_forest', 'nearest', 'lookup', 'unseen' (needs normal lines only), 'majority'.
+  # A file of logjax/detectors: 'autoencoder_gru' ([paper]), 'gru' (on tokens), 'tfidf_lr',
+  # 'random_forest', 'nearest', 'lookup', 'unseen' (needs normal lines only) or 'majority'.
   detector.name = 'autoencoder_gru'
-  # Repetitions of the train and validation split, the paper's "10-fold". A14, [paper]
+  # Trainings of the detector, the paper's "10-fold". A14, [paper]
   detector.repetitions = 10
-  # A row is abnormal from this score on: 'half' ([paper], softmax) or 'valid_f1' (the best F1 on
-  # the validation rows); 'auto': valid_f1 when honest, half in the paper's protocol. Baselines
-  # have the same choice.
+  # Score from which a row is abnormal, of baselines too: 'half' (0.5, [paper]) or 'valid_f1' (best
+  # F1 on the validation rows). 'auto': 'valid_f1' if honest, 'half' in the paper's protocol.
   detector.threshold = 'auto'
   detector.autoencoder = autoencoder()
   detector.noise = noise()
@@ -243,7 +236,7 @@ def detector() -> ConfigDict:
 def tfidf_lr() -> ConfigDict:
   """Logistic regression on TF-IDF features."""
   tfidf_lr = ConfigDict()
-  # Inverse strength of the L2 penalty; None: chosen on the validation rows. [logjax]
+  # Inverse strength of the L2 penalty; None for the best on the validation rows. [logjax]
   tfidf_lr.c = config_dict.placeholder(float)
   return tfidf_lr
 
@@ -257,26 +250,25 @@ def random_forest() -> ConfigDict:
 
 
 def autoencoder() -> ConfigDict:
-  """Layers T-400-200-200-T."""
+  """An autoencoder of rows, for 'autoencoder_gru': layers T-400-200-200-T."""
   autoencoder = ConfigDict()
-  # Loss: 'softmax' (cross-entropy of a softmax over the T positions with the row scaled to sum
-  # 1), 'tokens' (cross-entropy over the vocabulary at every position) or 'mse'. A6; 'auto': mse
-  # when honest, softmax in the paper's protocol.
+  # 'softmax' (cross-entropy of a softmax over the T positions with the row scaled to sum 1),
+  # 'tokens' (cross-entropy over the vocabulary at every position) or 'mse'. 'auto': 'mse' if
+  # honest, 'softmax' in the paper's protocol. A6
   autoencoder.loss = 'auto'
-  # Output handed on: 'reconstruction' [T] or 'code' [200]. A7
+  # Features for the classifier: 'reconstruction' [T] or 'code' [200]. A7
   autoencoder.output = 'reconstruction'
   # Units of the three hidden layers. [paper]
   autoencoder.layers = (400, 200, 200)
   # Dropout "probability" after each hidden layer. [paper]
   autoencoder.dropout = 0.8
-  # Whether that share is dropped ('drop', [keras]) or kept ('keep'). A8; 'auto': keep when honest,
-  # drop in the paper's protocol.
+  # That fraction is dropped ('drop', [keras]) or kept ('keep'). 'auto': 'keep' if honest, 'drop' in
+  # the paper's protocol. A8
   autoencoder.dropout_means = 'auto'
-  # Weight of the L1 norm on the first layer. A9; None: 1e-5 when honest, in the paper's protocol
-  # 0.01, [keras] l1().
+  # Weight of the L1 norm on the first layer. None: 1e-5 if honest, else 0.01 ([keras] l1()). A9
   autoencoder.l1 = config_dict.placeholder(float)
-  # Of the layer's 'kernel' or its 'activity' (mean over rows). A9; 'auto': activity when honest,
-  # kernel in the paper's protocol.
+  # L1 norm of the 'kernel' or of the 'activity' (mean over rows). 'auto': 'activity' if honest,
+  # 'kernel' in the paper's protocol. A9
   autoencoder.l1_on = 'auto'
   # Adam learning rate. [keras]
   autoencoder.learning_rate = 1e-3
@@ -285,11 +277,11 @@ def autoencoder() -> ConfigDict:
 
 
 def noise() -> ConfigDict:
-  """Gaussian noise on the features (A11)."""
+  """Gaussian noise on the features of 'autoencoder_gru' (A11)."""
   noise = ConfigDict()
   # Variance of the noise; 0 for none. [paper]
   noise.variance = 0.1
-  # Of features as they are ('absolute') or standardised on the training rows ('relative').
+  # Noise on features as they are ('absolute') or standardised on the training rows ('relative').
   noise.scale = 'relative'
   return noise
 
@@ -299,13 +291,13 @@ def gru() -> ConfigDict:
   gru = ConfigDict()
   # Hidden size. [paper]
   gru.hidden = 100
-  # How a row of features is read: 'steps' (T steps of one) or 'features' (one step of T). A12
+  # Reading of a row of features: 'steps' (T steps of one) or 'features' (one step of T). A12
   gru.layout = 'steps'
-  # Size of a token's embedding, of the detector 'gru' only. [logjax] that of SeqGAN's generator
+  # Detector 'gru' only: embedding size of a token. [logjax] that of SeqGAN's generator
   gru.embedding = 32
   # Dropout "probability" before the softmax layer. [paper]
   gru.dropout = 0.8
-  # Whether that share is dropped ('drop', [keras]) or kept ('keep'). A8; 'auto' as above.
+  # That fraction is dropped ('drop') or kept ('keep'). 'auto' as for the autoencoder. A8
   gru.dropout_means = 'auto'
   # Adam learning rate. [keras]
   gru.learning_rate = 1e-3
@@ -315,37 +307,36 @@ def gru() -> ConfigDict:
 
 def training(model: ConfigDict) -> None:
   """Adds the fields that the autoencoders and the classifier share."""
-  # Rows a batch. [paper]
+  # Rows of a batch. [paper]
   model.batch = 128
   # Most epochs. [paper]
   model.epochs = 100
-  # An epoch is this many rows (in whole batches), drawn anew each time; 0 means all. The paper's
-  # largest training set has 21,342 rows. [logjax] keeps an epoch affordable on millions of rows.
-  # Where validation rows are noisy, as many of them decide when to stop; else all of them do.
+  # Rows of an epoch (in whole batches), drawn anew each time; 0 for all. [logjax] an epoch stays
+  # affordable on millions of rows. As many validation rows decide when to stop if they are noisy.
   model.rows_per_epoch = 20_000
-  # A smaller set is gone through as many times an epoch as give this many rows, so that few rows
-  # are not few steps; `rows_per_epoch` bounds it. 0: once. [logjax]
+  # Smaller sets are repeated up to this many rows in an epoch, at most `rows_per_epoch`; 0 for no
+  # repetition. [logjax] few rows need not be few steps
   model.least_rows_per_epoch = 0
-  # Stop after this many epochs without a lower loss on the validation rows. A13
+  # Epochs without a lower loss on the validation rows before training stops. A13
   model.patience = 5
-  # Keep the parameters of the best epoch instead of the last. A13
+  # Restores the parameters of the best epoch, not of the last. A13
   model.restore_best = True
 
 
 def checkpoint() -> ConfigDict:
-  """How often a phase keeps what it has reached; changes no result."""
+  """Checkpoints of a phase; they change no result."""
   checkpoint = ConfigDict()
-  # Minutes between two checkpoints of a phase; 0: none by time. [logjax] loses a minute at most
+  # Minutes between two checkpoints; 0 for none by time. [logjax] a minute is lost at most
   checkpoint.minutes = 1.0
-  # Epochs (or rounds) between them; 0: none by number.
+  # Epochs (or rounds) between two checkpoints; 0 for none by number.
   checkpoint.epochs = 0
   return checkpoint
 
 
 def ladder() -> ConfigDict:
-  """--mode=ladder: what each leak adds."""
+  """--mode=ladder: the worth of each leak."""
   ladder = ConfigDict()
-  # Repetitions of the detector in every step. [logjax] their mean is what a step reports
+  # Repetitions of the detector in every step. [logjax] a step reports their mean
   ladder.repetitions = 3
   # Resamples of the test rows behind each interval. [logjax]
   ladder.draws = 1_000
@@ -355,9 +346,9 @@ def ladder() -> ConfigDict:
 def compare() -> ConfigDict:
   """--mode=compare: every oversampler with every detector, protocol and seed."""
   compare = ConfigDict()
-  # Any of oversampler.name; differences are told to 'none' and to 'random'.
+  # Values of oversampler.name. Each is compared with 'none' and 'random'.
   compare.oversamplers = ('none', 'class_weights', 'random', 'smoten', 'mle', 'seqgan')
-  # Detectors that every oversampler is run with, by detector.name.
+  # Detectors (detector.name) that run with every oversampler.
   compare.detectors = ('autoencoder_gru',)
   # Detectors that run without oversampling only. [logjax] are the autoencoders needed?
   compare.plain_detectors = ('gru',)
@@ -365,10 +356,10 @@ def compare() -> ConfigDict:
   compare.protocols = ('honest',)
   # Seeds of training and sampling, each on the same log. [logjax] five show most of the spread
   compare.seeds = (0, 1, 2, 3, 4)
-  # The cells of all numbers are run again with at most so many abnormal rows to train on, and as
-  # many to validate; () for all rows alone. (5, 10, 20, 50, 100, 500) draws a curve.
+  # More comparisons, with at most this many abnormal rows to train and to validate on; () for
+  # none. (5, 10, 20, 50, 100, 500) draws a curve.
   compare.abnormal_train = ()
-  # Repetitions of the detector in every cell; seeds repeat the oversampler too. [logjax]
+  # Repetitions of the detector in every run; seeds repeat the oversampler too. [logjax]
   compare.repetitions = 1
   # Resamples of test rows and seeds behind each interval. [logjax]
   compare.draws = 1_000
@@ -378,7 +369,7 @@ def compare() -> ConfigDict:
 def _small_discriminator(config: ConfigDict) -> None:
   config.seqgan.filter_widths = (2, 3, 4, 5)
   config.seqgan.filters = (64, 64, 64, 64)
-  # Larger than the published 1e-4, because the schedules below take far fewer steps.
+  # Larger than the published 1e-4, because these schedules have far fewer steps.
   config.seqgan.discriminator_learning_rate = 1e-3
 
 
@@ -410,7 +401,7 @@ def _quick(config: ConfigDict) -> None:
 
 
 def _full(config: ConfigDict) -> None:
-  # SeqGAN's defaults above are the published schedule; the paper's epochs have all rows.
+  # SeqGAN's fields above have the published schedule. An epoch of the paper has all rows.
   config.detector.autoencoder.rows_per_epoch = 0
   config.detector.gru.rows_per_epoch = 0
 

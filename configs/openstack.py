@@ -1,16 +1,17 @@
-r"""OpenStack.
+r"""OpenStack, the log of a cloud with injected faults.
 
 python -m logjax.main --config=configs/openstack.py --workdir=runs/openstack \
   --config.data.path=openstack_normal1.log,openstack_abnormal.log --config.split.by=random
 
-Without a path it runs on simulated logs. The published files cover different days, so that a
-chronological split leaves the test side without abnormal lines: hence split.by. On the 18,768 of
-their lines that name an instance (two CPU cores that other work shared):
+Time: 5 minutes on the 18,768 of these lines that name an instance, 2 with --config.protocol=paper
+(two shared CPU cores). Result: docs/results.md. Without a path it runs on simulated logs.
 
-  honest, labels by injected fault   5 min   abnormal F1 0.006: no abnormal line differs
-  --config.protocol=paper            3 min   abnormal F1 0.610, TF-IDF 0.522; labels by file
+The two files cover different days. A split in time leaves the test side without abnormal lines,
+hence split.by. Lines are labelled by injected fault, or by file as in the paper
+(--config.data.labels=file).
 
-`:quick` checks everything within two minutes, `:full` has the published schedules.
+`:quick` is a check of everything within two minutes on idle cores. `:full` has the published
+schedule, for an accelerator (untested on one).
 """
 
 from ml_collections import ConfigDict

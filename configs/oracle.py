@@ -3,19 +3,18 @@
 python -m logjax.main --config=configs/oracle.py --workdir=runs/oracle \
   --config.oracle.path=target_lstm.npz
 
-The file has the weights of the published oracle (docs/oracle.md says what it contains); without a
-path an oracle of the same kind is drawn, whose numbers only compare with its own. Interrupted, the
-same command goes on from its last checkpoint. docs/oracle.md has what was measured.
+Time: about 70 minutes on two CPU cores. Result: docs/oracle.md, which also describes the file, the
+weights of the published oracle. Without a path an oracle of the same kind is drawn; runs on
+different oracles cannot be compared.
 
-Behind a colon stand choices, with commas between them, as in `--config=configs/oracle.py:gru`:
+Choices follow a colon, with commas between them, as in `--config=configs/oracle.py:gru`:
 
-  (nothing)  LSTM; maximum likelihood as published, then as much of a lighter schedule as 60
-             minutes of training hold
+  (nothing)  LSTM; maximum likelihood as published, then 60 minutes of a lighter schedule
   gru        the cell of the log anomaly paper instead
-  constant   the control: every reward is 1 / 2, no discriminator is trained
-  published  the published schedule, without a limit of time; for an accelerator (untested on one)
+  constant   control: every reward is 1 / 2, and no discriminator is trained
+  published  the published schedule without a time limit, for an accelerator (untested on one)
 
-Sources in the comments are named as in configs/default.py.
+configs/default.py explains the sources in the comments.
 """
 
 from ml_collections import ConfigDict
@@ -32,9 +31,9 @@ def get_config(choices: str = '') -> ConfigDict:
     if choice not in CHOICES:
       raise ValueError(f'unknown choice {choice!r}: use some of {", ".join(CHOICES)}')
   config = ConfigDict()
-  # Seed of everything random: the rows, initial parameters, sampling, and an own oracle.
+  # Seed of everything random: rows, initial parameters, sampling, an own oracle.
   config.seed = 0
-  # Number of devices to train on; 0 means all.
+  # Devices to train on; 0 for all.
   config.devices = 0
   config.oracle = oracle()
   config.seqgan = default.seqgan()
@@ -48,7 +47,7 @@ def get_config(choices: str = '') -> ConfigDict:
     _minutes(config)
   if 'constant' in chosen:
     config.seqgan.reward = 'constant'
-    # Nobody asks the discriminator, so it is not trained.
+    # The discriminator is not used, so it is not trained.
     config.seqgan.discriminator_rounds = 0
     config.seqgan.d_steps = 0
   return config
@@ -57,7 +56,7 @@ def get_config(choices: str = '') -> ConfigDict:
 def oracle() -> ConfigDict:
   """The oracle and what is measured."""
   oracle = ConfigDict()
-  # The oracle's weights, an .npz file; '' draws an own oracle from N(0, 1).
+  # Weights of the oracle, an .npz file; '' draws an own oracle from N(0, 1).
   oracle.path = ''
   # Vocabulary of an own oracle. [seqgan]
   oracle.vocabulary = 5_000
@@ -65,22 +64,21 @@ def oracle() -> ConfigDict:
   oracle.hidden = 32
   # Tokens a row. [seqgan]
   oracle.length = 20
-  # Rows to train on, and as many each to hold out and to judge a generator by. [seqgan]
+  # Rows to train on; as many are held out, and as many judge a generator. [seqgan]
   oracle.rows = 9_984
-  # Epochs between evaluations; the published code has 5 too. [seqgan]
+  # Epochs between two evaluations. [seqgan]
   oracle.every = 5
-  # Rows that are compared with each other for distinct-n and self-BLEU. [logjax]
+  # Rows of a group for distinct-n and self-BLEU. [logjax]
   oracle.group = 500
-  # Minutes of training, evaluations not counted, that the discriminator's pretraining and the
-  # adversarial phase may take together: then the run ends after an epoch, and says how far it
-  # came. 0 for no limit.
+  # Minutes of training, without evaluations, of discriminator pretraining and adversarial phase
+  # together. Then the run ends after an epoch and reports its progress. 0 for no limit.
   oracle.minutes = 60.0
   return oracle
 
 
 def _minutes(config: ConfigDict) -> None:
-  # An epoch of the published discriminator takes half a minute on two cores, and the published
-  # schedule has 3,150 of them. Its sizes, rates and order stay; it trains for fewer epochs.
+  # Fewer epochs of the discriminator: one takes half a minute on two cores, and the published
+  # schedule has 3,150. Sizes, rates and order stay.
   config.seqgan.discriminator_rounds = 10
   config.seqgan.discriminator_epochs = 1
   config.seqgan.d_steps = 1
