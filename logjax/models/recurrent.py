@@ -12,15 +12,13 @@ class GRUCell(nn.Module):
     z = sigmoid(W_z x + U_z h + b_z)
     h' = z * h + (1 - z) * tanh(W_h x + U_h (r * h) + b_h)
 
-  The reset gate acts before the product with U_h, unlike in Flax's own GRUCell and in cuDNN;
-  `reset_after` gives r * (U_h h) instead.
+  The reset gate acts before the product with U_h. Flax's own GRUCell and cuDNN have r * (U_h h).
 
   `project` is apart from `__call__` so that a whole sequence, or a whole vocabulary, can be
   multiplied with W at once.
   """
 
   hidden: int
-  reset_after: bool = False
   kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
   recurrent_init: nn.initializers.Initializer = nn.initializers.orthogonal()
   bias_init: nn.initializers.Initializer = nn.initializers.zeros
@@ -49,11 +47,8 @@ class GRUCell(nn.Module):
     size = self.hidden
     gates = nn.sigmoid(projected[..., : 2 * size] + h @ self.gates)
     r, z = gates[..., :size], gates[..., size:]
-    if self.reset_after:
-      recurrent = r * (h @ self.candidate)
-    else:
-      recurrent = (r * h) @ self.candidate
-    return z * h + (1 - z) * jnp.tanh(projected[..., 2 * size :] + recurrent)
+    candidate = projected[..., 2 * size :] + (r * h) @ self.candidate
+    return z * h + (1 - z) * jnp.tanh(candidate)
 
 
 class LSTMCell(nn.Module):
