@@ -104,7 +104,7 @@ def training_rules(prefix: str) -> dict[str, Rule]:
 
 
 def drop_rate(probability: float, means: str) -> float:
-  """Returns the fraction to drop; `means` is 'drop' or 'keep', the meaning of `probability` (A8)."""
+  """Returns the fraction to drop; `means` says if `probability` is of 'drop' or of 'keep' (A8)."""
   return probability if means == 'drop' else 1 - probability
 
 
