@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import confusion_matrix_at_thresholds
 
 from logjax.evaluation.formulas import checked, metrics_of_rows, none_if_nan, ratio
+from logjax.evaluation.thresholds import counts_by_threshold
 
 _COUNTS = frozenset({'rows', 'abnormal_rows', 'synthetic_rows'})
 
@@ -100,38 +100,6 @@ def average(results: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, An
   return mean, deviation
 
 
-def best_f1_threshold(abnormal: np.ndarray, scores: np.ndarray) -> float:
-  """Returns the threshold with the highest abnormal F1 (equation 10), for `score >= threshold`.
-
-  It lies midway between the lowest score that it calls abnormal and the next lower score, so that
-  it does not depend on the last digit of one row. Without a lower score it is the lowest score
-  itself. Of equally good thresholds the highest is taken: it raises the fewest alarms.
-
-  Args:
-    abnormal: bool [N], the truth of the validation rows.
-    scores: [N], their scores.
-
-  Returns:
-    The threshold; 0.5 without abnormal rows, because then all thresholds are equally good.
-
-  Raises:
-    LogjaxError: scores are not finite.
-  """
-  abnormal, scores = checked(abnormal, scores)
-  if not abnormal.any():
-    return 0.5
-  values, found, called = _thresholds(abnormal, scores)
-  f1 = 2 * found / (called + found[-1])
-  best = int(np.argmax(f1))  # the first of equals; thresholds run from high to low
-  upper = values[best]
-  if best + 1 == len(values):
-    return float(upper)
-  lower = values[best + 1]
-  middle = lower / 2 + upper / 2  # lower + upper could overflow
-  # Neighbouring floats have no middle: it would round to one of them.
-  return float(middle if lower < middle <= upper else upper)
-
-
 def precision_recall_points(
   abnormal: np.ndarray, scores: np.ndarray, most: int = 200
 ) -> dict[str, list[float]]:
@@ -154,7 +122,7 @@ def precision_recall_points(
   abnormal, scores = checked(abnormal, scores)
   if not abnormal.any():
     return {'precision': [], 'recall': [], 'threshold': []}
-  values, found, called = _thresholds(abnormal, scores)
+  values, found, called = counts_by_threshold(abnormal, scores)
   if len(values) > most:
     # `found` ascends, and so does recall: take the first point that reaches each wanted recall.
     wanted = np.linspace(found[0], found[-1], most - 1)
@@ -165,14 +133,6 @@ def precision_recall_points(
     'recall': (found / found[-1]).tolist(),
     'threshold': values.tolist(),
   }
-
-
-def _thresholds(
-  abnormal: np.ndarray, scores: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Returns every distinct score, falling, and the abnormal rows and all rows at or above it."""
-  _, false_alarms, _, found, values = confusion_matrix_at_thresholds(abnormal, scores)
-  return values, found, found + false_alarms
 
 
 def natural_precision(metrics: Mapping[str, Any], share: float) -> dict[str, float | None]:

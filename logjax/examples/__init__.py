@@ -1,12 +1,13 @@
-"""From lines to examples: rows of numbers, and which of them train, validate and test.
+"""From lines to examples: rows of numbers, split into train, validation and test.
 
-A module a kind of example (`lines`; later `sequences` and `series`), all with the same functions:
+Each kind of example is a module (`lines`; later `sequences` and `series`). All kinds have the same
+functions:
 
-  read(config, logs) -> Unencoded                  columns that need no encoder
+  read(config, logs) -> Unencoded                  the columns of `Examples` without an encoder
   fit(config, unencoded, seen) -> Encoder          sees the examples `seen` only
   encode(encoder, unencoded) -> Examples           needs no labels
   decode(encoder, distinct) -> texts
-  block(config, encoder, unencoded)                blocks of results.json that this kind has
+  block(config, encoder, unencoded)                the kind's own blocks of results.json
   save(folder, encoder); restore(folder) -> Encoder
 """
 

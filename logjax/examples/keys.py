@@ -1,4 +1,4 @@
-"""Drain: from token texts to templates, for `config.text.tokens='template'` (A1).
+"""Drain: from token texts to templates.
 
 He, Zhu, Zheng and Lyu, Drain: An Online Log Parsing Approach with Fixed Depth Tree, ICWS 2017.
 A text descends a tree of fixed depth, by its number of tokens and then by its first tokens, to a

@@ -3,7 +3,7 @@
 N lines, U distinct token texts, T tokens a row, V vocabulary, G generated rows.
 
   unencoded = read(config, logs)           masks and tokens, once for every distinct message
-  encoder = fit(config, unencoded, seen)   vocabulary of the lines that the protocol allows
+  encoder = fit(config, unencoded, seen)   vocabulary of the lines `seen`
   examples = encode(encoder, unencoded)
 """
 
@@ -49,7 +49,7 @@ class Rows(NamedTuple):
 
   Attributes:
     tokens: ids of the vocabulary, padded or cut to T, int32 [U, T].
-    masked: masked text, uncut and whatever the vocabulary knows, String [U] (Python strings).
+    masked: masked texts as Python strings, [U]; not cut, and with words outside the vocabulary.
   """
 
   tokens: np.ndarray
@@ -57,11 +57,11 @@ class Rows(NamedTuple):
 
 
 class Encoder(NamedTuple):
-  """Everything that turns a message into a row of tokens.
+  """The fitted state that turns a message into a row of tokens.
 
   Attributes:
-    masks: how messages become token texts.
-    vocabulary: of the lines that could be seen.
+    masks: the rules from messages to token texts.
+    vocabulary: of the lines `seen`.
     length: T.
   """
 
@@ -71,7 +71,7 @@ class Encoder(NamedTuple):
 
 
 def read(config: ml_collections.ConfigDict, logs: Logs) -> Unencoded:
-  """Masks and tokenises the messages of a log as `config.text` says, each distinct one once."""
+  """Masks and tokenises the messages of a log by `config.text`, each distinct one once."""
   texts, place = read_texts(logs.frame['message'], _masks(config)), np.arange(len(logs.frame))
   examples = Examples(
     distinct=None,
@@ -91,10 +91,10 @@ def fit(config: ml_collections.ConfigDict, unencoded: Unencoded, seen: np.ndarra
   Args:
     config: of the run, resolved.
     unencoded: of the log.
-    seen: indices of the lines that the protocol allows to be seen.
+    seen: indices of the lines to learn from; the protocol decides.
 
   Raises:
-    LogjaxError: when those lines have no word at all.
+    LogjaxError: these lines have no word at all.
   """
   settings = config.text
   vocabulary = fit_vocabulary(
@@ -131,10 +131,10 @@ def save(folder: Path, encoder: Encoder) -> None:
 
 
 def restore(folder: Path) -> Encoder:
-  """Reads the encoder that `save` wrote.
+  """Reads an encoder written by `save`.
 
   Raises:
-    LogjaxError: when the file is missing, damaged, or of another kind.
+    LogjaxError: the file is missing, damaged, or of another kind.
   """
   path = folder / _FILE
   about = read_json(path, dict, 'run --mode=train in a new workdir')
@@ -160,10 +160,10 @@ def block(
 
 
 def line_times(frame: pl.DataFrame) -> np.ndarray | None:
-  """Returns the time of every line, microseconds [N]; None where a file has no times at all.
+  """Returns the time of every line, microseconds [N]; None if a file has no times at all.
 
-  A line without a readable time takes that of the line before it in its file. The first lines of a
-  file take that of the line after them. So a few such lines do not change the order of the others.
+  A line without a readable time takes the time of the line before it in its file. The first lines
+  of a file take the time of the line after them. So such lines do not change the order of others.
   """
   time = pl.col('time').forward_fill().backward_fill().over('file')
   filled = frame.select(time)['time']
@@ -171,7 +171,7 @@ def line_times(frame: pl.DataFrame) -> np.ndarray | None:
 
 
 def masked_rows(vocabulary: Vocabulary, rows: np.ndarray) -> pl.Series:
-  """Returns the masked texts of token rows [N, T]; tokens that were cut from a row are missing."""
+  """Returns the masked texts of token rows [N, T], without the tokens beyond T."""
   distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
   text = pl.DataFrame({'text': vocabulary.decode(distinct)})
   return text.select(masked_text(pl.col('text')))['text'].gather(inverse.reshape(-1))
@@ -188,8 +188,8 @@ def add_generated(
 ) -> tuple[Examples, Split]:
   """Appends generated rows, all abnormal, to the real examples.
 
-  They train. With the leak synthetic_in_test they are cut at random into all three sides. Where
-  each masked text is on one side only, they go to the side of their text.
+  They train. With the leak synthetic_in_test they are cut at random into all three sides. In a
+  split by text they go to the side of their text.
 
   Args:
     encoder: fitted.
@@ -197,7 +197,7 @@ def add_generated(
     split: of the real ones.
     generated: distinct rows [U, T], and the distinct row of every generated one [G].
     protocol: of the run.
-    shares: that train and that validate.
+    shares: fractions of the rows for train and for validation.
     seed: of the random cut.
 
   Returns:
@@ -249,10 +249,11 @@ def _cut_generated(
   shares: tuple[float, float],
   seed: int,
 ) -> Split:
-  """Cuts the generated rows, which come after the first `count`."""
+  """Cuts the generated rows, numbered from `count` on, into three sides."""
   order = count + np.random.default_rng(seed).permutation(len(joined.group) - count)
   if protocol.split_by != 'text':
     return splits.cut(order, *shares)
+  # The side of each text by its real rows; texts without real rows are cut by text afterwards.
   side_of = np.full(joined.group.max() + 1, -1)
   for number, side in enumerate(split):
     side_of[joined.group[side]] = number

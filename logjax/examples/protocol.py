@@ -1,7 +1,7 @@
-"""Protocols: which knowledge leaks from the test rows into training.
+"""Protocols: the leaks of knowledge from the test rows into training.
 
-A protocol is a set of leaks, each a switch of its own, so that a ladder can take them away one at
-a time. The paper's protocol has all seven. The honest protocol has none and is the default.
+A protocol is a set of leaks. Each leak has its own switch, so a ladder can remove one at a time.
+The paper's protocol has all seven. The honest protocol has none and is the default.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,7 @@ import ml_collections
 
 from logjax.errors import LogjaxError
 
-# One sentence a leak, in the order in which the ladder takes them away.
+# One sentence for each leak, in the order in which the ladder removes them.
 LEAKS = {
   'synthetic_in_test': 'generated lines are in the validation and test sets',
   'oversampler_sees_test': 'the oversampler was trained on abnormal test lines too',
@@ -24,7 +24,7 @@ LEAKS = {
 
 
 class Protocol(NamedTuple):
-  """The leaks of a run; `LEAKS` says what each one means."""
+  """The leaks of a run; see `LEAKS` for their meanings."""
 
   synthetic_in_test: bool = False
   oversampler_sees_test: bool = False
@@ -36,15 +36,15 @@ class Protocol(NamedTuple):
 
   @property
   def leaks(self) -> tuple[str, ...]:
-    """Names of the leaks, in the order of `LEAKS`."""
+    """The names of the leaks, in the order of `LEAKS`."""
     return tuple(name for name, leaks in self._asdict().items() if leaks)
 
   @property
   def split_by(self) -> str:
-    """How rows are split: 'time', 'random', or 'text' (each masked text is on one side only).
+    """The rule of the split: 'time', 'random', or 'text' (each masked text on one side only).
 
     A log in order of time repeats its texts on both sides. So without random_split the switch
-    duplicates_across_split decides nothing; it is only reported.
+    duplicates_across_split has no effect; it is only reported.
     """
     if not self.random_split:
       return 'time'
@@ -56,16 +56,18 @@ SPLITS = ('auto', 'time', 'random', 'text')
 
 
 def protocol_of(config: ml_collections.ConfigDict) -> Protocol:
-  """Returns the protocol that a configuration names, resolved or not.
+  """Returns the protocol of a configuration, resolved or not.
 
-  Args:
-    config: with `protocol` ('honest' or 'paper'), `leaks` (names separated by commas that replace
-      the protocol's own; '' for the protocol's own, 'none' for no leak) and `split.by`: 'time'
-      removes random_split, 'text' adds it without duplicates_across_split, 'random' adds both,
-      'auto' changes nothing.
+  Three fields decide:
+
+    protocol   'honest' or 'paper'.
+    leaks      replaces the protocol's leaks: names separated by commas, or 'none'; '' replaces
+               nothing.
+    split.by   'time' removes random_split; 'text' adds random_split and removes
+               duplicates_across_split; 'random' adds both; 'auto' changes nothing.
 
   Raises:
-    LogjaxError: for a name that is not in `PROTOCOLS`, `LEAKS` or `SPLITS`.
+    LogjaxError: for a name missing from `PROTOCOLS`, `LEAKS` or `SPLITS`.
   """
   if config.protocol not in PROTOCOLS:
     raise LogjaxError(

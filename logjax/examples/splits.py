@@ -1,4 +1,4 @@
-"""Splits: which rows train, validate and test. N rows."""
+"""Splits of the rows into train, validation and test. N rows."""
 
 import ml_collections
 import numpy as np
@@ -7,8 +7,10 @@ from logjax.errors import LogjaxError
 from logjax.examples.protocol import Protocol
 from logjax.examples.types import Examples, Split
 
-_FEW = 1 << 20  # tag of the random numbers of limit_abnormal; redraw has those below
-_PERMUTED = 1 << 21  # tag of the random numbers of permute_labels
+# Second part of a NumPy seed [seed, tag]: it keeps the random numbers of different uses apart.
+# `redraw` has the tags below these, one for each repetition.
+_FEW = 1 << 20  # of limit_abnormal
+_PERMUTED = 1 << 21  # of permute_labels
 
 
 def make_split(
@@ -18,16 +20,16 @@ def make_split(
   *,
   needs: str,
 ) -> Split:
-  """Splits the rows of a corpus as the protocol and `config.split` say.
+  """Splits the rows of a corpus by the protocol and `config.split`.
 
   Args:
     config: of the run, resolved.
     protocol: of the run.
-    examples: real ones, with labels; their content is not needed.
-    needs: what the detector needs to train, as in `check`.
+    examples: real ones, with labels; their content is not used.
+    needs: the labels needed for training, as in `check`.
 
   Raises:
-    LogjaxError: when a side lacks what it needs.
+    LogjaxError: a side lacks rows or a class.
   """
   by, abnormal = protocol.split_by, examples.abnormal
   order = order_rows(examples.time, len(abnormal), shuffled=by != 'time', seed=config.seed)
@@ -45,13 +47,13 @@ def permute_labels(abnormal: np.ndarray, seed: int) -> np.ndarray:
 
 
 def order_rows(time: np.ndarray | None, rows: int, *, shuffled: bool, seed: int) -> np.ndarray:
-  """Returns the order in which rows are cut into train, validation and test, int64 [N].
+  """Returns the order of the rows for the cut into train, validation and test, int64 [N].
 
   Args:
-    time: microseconds [N], or None where a row's time is unknown: then the order of the file.
+    time: microseconds [N]; None, for the order of the file, if a row's time is unknown.
     rows: N.
     shuffled: random order instead.
-    seed: of that order.
+    seed: of the random order.
   """
   if shuffled:
     return np.random.default_rng(seed).permutation(rows)
@@ -61,10 +63,10 @@ def order_rows(time: np.ndarray | None, rows: int, *, shuffled: bool, seed: int)
 
 
 def cut(order: np.ndarray, train: float, valid: float) -> Split:
-  """Cuts ordered rows [N] into the first `train`, the next `valid`, and the rest, which test.
+  """Cuts ordered rows [N]: the fraction `train` first, then the fraction `valid`; the rest test.
 
   Raises:
-    LogjaxError: when the shares are not above 0 with a sum below 1.
+    LogjaxError: the fractions are not above 0 with a sum below 1.
   """
   if not (train > 0 and valid > 0 and train + valid < 1):
     raise LogjaxError(
@@ -77,28 +79,30 @@ def cut(order: np.ndarray, train: float, valid: float) -> Split:
 def cut_by_text(
   order: np.ndarray, group: np.ndarray, abnormal: np.ndarray, train: float, valid: float
 ) -> Split:
-  """Cuts rows so that no text is on two sides, as near to the shares as whole texts allow.
+  """Cuts rows so that no text is on two sides, as near to the fractions as whole texts allow.
 
-  Texts with abnormal rows and texts without are dealt out separately. The text with most rows comes
-  first and goes to the side that lacks most rows of its kind.
+  Texts with abnormal rows are dealt out first, then texts without. Within each kind the text with
+  most rows comes first. A text goes to the side with most missing rows of its kind.
 
   Args:
     order: of the rows, [N]; decides between texts with equally many rows.
     group: id of the masked text of every row, from 0 on.
     abnormal: bool, of every row.
-    train: share of the rows that train.
-    valid: share that validate.
+    train: fraction of the rows for training.
+    valid: fraction for validation.
 
   Raises:
     LogjaxError: as `cut` does.
   """
+  # The fractions after rounding to whole rows.
   wanted = np.array([len(side) for side in cut(order, train, valid)]) / max(1, len(order))
   groups, first, counts = np.unique(group[order], return_index=True, return_counts=True)
   has_abnormal = np.bincount(group[order], abnormal[order])[groups] > 0
   side_of = np.zeros(group[order].max(initial=0) + 1, np.int64)
   for kind in (True, False):
     chosen = np.flatnonzero(has_abnormal == kind)
-    lacking = wanted * counts[chosen].sum()
+    lacking = wanted * counts[chosen].sum()  # rows still missing on each side
+    # lexsort sorts by its last key first: most rows, then earliest in `order`.
     for i in chosen[np.lexsort((first[chosen], -counts[chosen]))]:
       side = int(np.argmax(lacking))
       side_of[groups[i]] = side
@@ -138,19 +142,19 @@ def redraw(split: Split, repetition: int, *, shuffled: bool, seed: int) -> Split
 
 
 def check(split: Split, abnormal: np.ndarray, *, by: str, needs: str = 'labels') -> None:
-  """Checks that each side has what it needs.
+  """Checks that each side has the rows and classes it needs.
 
-  Some row must validate, and both classes must be on the test side, or nothing can be measured.
+  The validation side needs a row, the test side both classes: else nothing can be measured.
 
   Args:
     split: of the rows.
     abnormal: bool [N].
-    by: what the rows were split by, for the advice.
-    needs: 'labels' for both classes on the training side, 'normal' for normal rows only, 'nothing'
-      for any row.
+    by: the rule of the split, for the advice.
+    needs: 'labels' if training needs both classes, 'normal' if it needs normal rows, 'nothing' if
+      any rows will do.
 
   Raises:
-    LogjaxError: one line with the counts of every side and what would help.
+    LogjaxError: one line with the counts of every side and advice.
   """
   counts = {name: (len(side), int(abnormal[side].sum())) for name, side in split._asdict().items()}
   missing = [
@@ -189,5 +193,5 @@ def check(split: Split, abnormal: np.ndarray, *, by: str, needs: str = 'labels')
 
 
 def _needed(needs: str) -> tuple[str, ...]:
-  """The classes that a detector needs on the training side."""
+  """Returns the classes needed on the training side."""
   return {'labels': ('abnormal', 'normal'), 'normal': ('normal',), 'nothing': ()}[needs]

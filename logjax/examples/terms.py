@@ -1,9 +1,9 @@
 """TF-IDF features of texts: their words and pairs of neighbouring words.
 
-U distinct texts, F terms. A word is what white space separates, so that a mask such as `<num>`
-stays one word. The features are those of scikit-learn's `TfidfVectorizer(lowercase=False,
-token_pattern=r'\\S+', ngram_range=(1, 2), sublinear_tf=True)`, with two differences: they are
-computed on columns, and they are saved as plain arrays that need no scikit-learn to be read.
+U distinct texts, F terms. White space separates words, so a mask such as `<num>` is one word. The
+features equal those of scikit-learn's `TfidfVectorizer(lowercase=False, token_pattern=r'\\S+',
+ngram_range=(1, 2), sublinear_tf=True)`. There are two differences: they are computed on columns,
+and they are saved as plain arrays, readable without scikit-learn.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
-_BATCH = 50_000  # texts that are split into words at a time: bounds the memory
+_BATCH = 50_000  # texts split into words at a time: bounds the memory
 
 
 class Terms(NamedTuple):
@@ -30,8 +30,8 @@ class Terms(NamedTuple):
 def fit_terms(texts: pl.Series) -> Terms:
   """Collects the terms of distinct texts [U].
 
-  Document frequencies count distinct texts, not rows. So a message that is repeated a million
-  times does not make its words worthless.
+  Document frequencies count distinct texts, not rows. So the words of a message with a million
+  rows do not become worthless.
   """
   counts = pl.concat([_terms_of(part) for part in _batches(texts)])
   frequency = counts.group_by('term').agg(pl.len().alias('texts')).sort('term')
@@ -42,7 +42,7 @@ def fit_terms(texts: pl.Series) -> Terms:
 def features(terms: Terms, texts: pl.Series) -> sparse.csr_array:
   """Returns the TF-IDF features of texts [U], rows of length 1 (or 0), float64 [U, F].
 
-  A term that occurs n times counts 1 + ln n. Terms that `fit_terms` never saw are left out.
+  A term with n occurrences in a text counts 1 + ln n. Terms unknown to `fit_terms` are left out.
   """
   columns = pl.DataFrame({'term': list(terms.terms)}, schema={'term': pl.String})
   columns = columns.with_row_index('column')
@@ -65,14 +65,15 @@ def _features_of(found: pl.DataFrame, terms: Terms, rows: int) -> sparse.csr_arr
 
 
 def _terms_of(texts: pl.Series) -> pl.DataFrame:
-  """Counts the terms of each text: row (its place), term, count."""
+  """Counts the terms of each text: columns row (the place of the text), term and count."""
   words = pl.DataFrame({'term': texts.str.extract_all(r'\S+')}).with_row_index('row')
   words = words.explode('term').filter(pl.col('term').is_not_null())
+  # The next word of the same text; null after the last word, and null + text is null.
   after = pl.col('term').shift(-1).over('row')
   pairs = words.with_columns(term=pl.col('term') + ' ' + after).filter(pl.col('term').is_not_null())
   return pl.concat([words, pairs]).group_by('row', 'term').agg(pl.len().alias('count'))
 
 
 def _batches(texts: pl.Series) -> list[pl.Series]:
-  """Cuts texts into parts; there is at least one, which may be empty."""
+  """Cuts texts into parts; of no texts there is one empty part."""
   return [texts.slice(begin, _BATCH) for begin in range(0, max(1, len(texts)), _BATCH)]

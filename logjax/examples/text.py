@@ -1,20 +1,20 @@
 """From messages to rows of token ids and back.
 
-A message becomes words, values in it become masks, and words become ids of a vocabulary that is
-fitted on the rows a protocol allows. All work is columnar and done once for every distinct
-message. L is lines, U distinct token texts, N rows, T tokens a row.
+Values in a message become masks, the rest becomes words, and masks and words become ids of a
+vocabulary. All work is columnar and done once for every distinct message. L lines, U distinct token
+texts, N rows, T tokens a row.
 
-The masks are applied in this order, each on what the ones before it left:
+The masks are applied in this order, each to the result of those before it:
 
   1. <uuid>  8-4-4-4-12 hexadecimal digits
   2. <ip>    an IPv4 address with an optional port or prefix length (::ffff: in front included)
   3. <hex>   0x and hexadecimal digits; hardware addresses (six pairs with colons)
   4. <path>  a slash and a file name, any number of times, not in the middle of a word
   5. <num>   a number, with sign and decimals
-  6. <id>    a word with a letter and two or more digits, which names one machine or part
+  6. <id>    a word with a letter and two or more digits: the name of one machine or part
 
-With `numbers='keep'` steps 2, 3 and 5 are left out: addresses fall into their numbers, as with
-the tokenizer that the paper probably used, and the most frequent numbers are words of their own.
+With `numbers='keep'` steps 2, 3 and 5 are left out. Addresses then fall into their numbers, as with
+the tokenizer probably used in the paper, and the most frequent numbers become words.
 """
 
 import dataclasses
@@ -41,8 +41,8 @@ _LETTER = r'[^\W\d]'
 _IDENTIFIER = rf'\b(?:{_LETTER}\w*\d\w*\d\w*|\d\w*{_LETTER}\w*\d\w*|\d\w*\d\w*{_LETTER}\w*)\b'
 _MASK = '|'.join(MASK_TOKENS)
 _WORD = r'[\p{L}\p{M}\p{N}_]+'
-# What the masked text does not distinguish: runs of numbers and addresses, masked or kept. They
-# are whole tokens: the 2 of ssh2 is none of them.
+# Runs of numbers and addresses, masked or kept: all equal in the masked text. Only whole tokens
+# match, so the 2 of ssh2 does not.
 _VALUE_RUN = r'(?:(?:<num>|<ip>|\b\d+)(?: |$))+'
 
 
@@ -64,7 +64,7 @@ class Texts:
 
 
 class Masks(NamedTuple):
-  """How messages become token texts.
+  """The rules from messages to token texts.
 
   Attributes:
     numbers: 'mask' or 'keep' (see the module's docstring).
@@ -133,7 +133,7 @@ class Vocabulary:
   def encode(self, texts: pl.Series, length: int) -> np.ndarray:
     """Turns token texts [U] into ids, int32 [U, T], padded or cut at the end to `length`.
 
-    An unknown number becomes <num> where the vocabulary has that token; any other unknown word
+    An unknown number becomes <num> if the vocabulary has this token. Every other unknown word
     becomes <unk>.
     """
     ids = {token: i for i, token in enumerate(self.tokens)}
@@ -146,6 +146,7 @@ class Vocabulary:
       pl.lit(ids.get('<num>', UNKNOWN), dtype=pl.Int32)
     )
     frame = frame.with_columns(id=pl.coalesce(known, unknown, pl.lit(UNKNOWN, dtype=pl.Int32)))
+    # One entry of the frame for every token: its row, its position and its id.
     rows = np.full((len(texts), length), PAD, np.int32)
     rows[frame['row'].to_numpy(), frame['position'].to_numpy()] = frame['id'].to_numpy()
     return rows
@@ -153,11 +154,12 @@ class Vocabulary:
   def decode(self, rows: np.ndarray) -> pl.Series:
     """Turns ids [N, T] into token texts [N]; a row ends at its first padding."""
     rows = np.asarray(rows)
+    # The running "and" is true up to the first padding of each row.
     place, position = np.nonzero(np.logical_and.accumulate(rows != PAD, axis=1))
     words = pl.Series(self.tokens).gather(rows[place, position])
-    kept = pl.DataFrame({'row': place, 'text': words}).group_by('row', maintain_order=True)
-    joined = kept.agg(pl.col('text').str.join(' '))
-    every = pl.DataFrame({'row': np.arange(len(rows))})
+    by_row = pl.DataFrame({'row': place, 'text': words}).group_by('row', maintain_order=True)
+    joined = by_row.agg(pl.col('text').str.join(' '))
+    every = pl.DataFrame({'row': np.arange(len(rows))})  # rows without a token too
     return every.join(joined, on='row', how='left', maintain_order='left')['text'].fill_null('')
 
 
@@ -168,15 +170,15 @@ def fit_vocabulary(
 
   Args:
     texts: of the corpus.
-    rows: int [N], the lines that may be seen.
+    rows: int [N], the lines to learn from.
     max_vocabulary: largest number of tokens, special ones included.
-    kept_numbers: how many distinct numbers may be tokens; the others become <num>.
+    kept_numbers: largest number of distinct numbers with tokens; the others become <num>.
 
   Returns:
-    The vocabulary. With numbers left out it has <num>, so that they can be read.
+    The vocabulary. It has the token <num> if the lines have numbers.
 
   Raises:
-    LogjaxError: when the lines have no word at all.
+    LogjaxError: the lines have no word at all.
   """
   lines = np.bincount(texts.index[rows], minlength=len(texts.texts))
   frame = pl.DataFrame({'token': texts.texts.str.split(' '), 'count': lines})
@@ -188,6 +190,7 @@ def fit_vocabulary(
   is_number = pl.col('token').str.contains(r'^\d+$')
   numbers, words = counts.filter(is_number), counts.filter(~is_number)
   if len(numbers) > 0:
+    # <num> counts the masked numbers and the numbers left out of the vocabulary.
     masked = words.filter(pl.col('token') == '<num>')['count'].sum()
     lost = masked + numbers['count'][kept_numbers:].sum()
     mask = pl.DataFrame({'token': ['<num>'], 'count': [lost]}, schema=counts.schema)
@@ -198,13 +201,13 @@ def fit_vocabulary(
 
 
 def cut_share(texts: Texts, length: int) -> float:
-  """Returns the share of lines with more than `length` tokens, which lose their ends."""
+  """Returns the fraction of lines with more than `length` tokens: those lose their ends."""
   too_long = texts.texts.str.split(' ').list.len().to_numpy() > length
   return float(too_long[texts.index].mean()) if len(texts.index) else 0.0
 
 
 def text_ids(texts: Sequence[str] | pl.Series, known: pl.Series) -> np.ndarray:
-  """Returns where each text first stands in `known` [U], or -1: int64 [N]."""
+  """Returns the first place of each text in `known` [U], -1 for an unknown text: int64 [N]."""
   table = pl.DataFrame({'text': known}).with_row_index('id').unique('text', keep='first')
   found = pl.DataFrame({'text': pl.Series(texts, dtype=pl.String)})
   found = found.join(table, on='text', how='left', maintain_order='left')

@@ -1,7 +1,7 @@
 """The types that pass between the stages of a run. N examples, U distinct ones, T time.
 
 Logs repeat themselves: a million lines have some thousand different texts. So examples are
-dictionary-encoded, and whatever depends on the content alone is computed once for each distinct
+dictionary-encoded, and every function of the content alone is computed once for each distinct
 example.
 """
 
@@ -16,11 +16,11 @@ class Examples(NamedTuple):
   Attributes:
     distinct: a tree of arrays [U, ...]; its type belongs to the kind (`lines.Rows` for lines).
     index: the distinct example of each example, int32 [N].
-    abnormal: bool [N]; None where nobody labelled them.
+    abnormal: bool [N]; None without labels.
     first: the first line of each, by its place in `Logs.frame`; -1 for a generated one, int64 [N].
-    last: the last line of each; equal to `first` where an example is one line, int64 [N].
-    group: equal numbers for examples that count as equal (one masked text), int64 [N].
-    time: microseconds since 1970 [N]; None where a file has no times. 0 for a generated one.
+    last: the last line of each; equal to `first` if an example is one line, int64 [N].
+    group: id of the masked text, int64 [N]; examples of one group count as equal.
+    time: microseconds since 1970 [N]; None if a file has no times. 0 for a generated one.
   """
 
   distinct: Any
@@ -41,8 +41,8 @@ class Unencoded(NamedTuple):
   """The examples of a log before an encoder is fitted.
 
   Attributes:
-    content: whatever the kind encodes, such as token texts.
-    examples: all columns but `distinct`, which is None.
+    content: the input of the kind's encoder, such as token texts.
+    examples: all columns except `distinct`: it is None.
   """
 
   content: Any
@@ -58,13 +58,13 @@ class Split(NamedTuple):
 
 
 class Data(NamedTuple):
-  """Everything that a detector may be fitted on; the protocol says what it may look at.
+  """The input of a detector's fit; the protocol decides about looking at test examples.
 
   Attributes:
     examples: real and generated ones.
-    split: which of them train, validate and test.
+    split: of the examples.
     encoder: of the kind, fitted.
-    balanced: asks for both classes to weigh the same in the loss.
+    balanced: both classes weigh the same in the loss.
   """
 
   examples: Examples
@@ -78,9 +78,9 @@ class Reason(NamedTuple):
 
   Attributes:
     kind: of reason, such as 'term', 'token', 'unseen_text' or 'neighbour'.
-    observed: the part of the example that it is about.
-    expected: what stood there, or would have been normal; may be empty.
-    weight: share of the score, larger is more abnormal; its unit belongs to the detector.
+    observed: the part of the example in question.
+    expected: normal alternatives; may be empty.
+    weight: contribution to the score, larger is more abnormal; each detector has its own unit.
   """
 
   kind: str

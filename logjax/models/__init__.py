@@ -1,1 +1,1 @@
-"""Networks that several parts share, each for ONE example."""
+"""Networks used by several detectors and oversamplers, each for ONE example."""

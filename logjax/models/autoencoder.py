@@ -1,4 +1,4 @@
-"""Autoencoders of rows of token ids, as the paper has one for each class.
+"""Autoencoders of rows of token ids; the paper has one for each class.
 
 T tokens a row, V vocabulary, U distinct rows, N rows, C channels.
 """
@@ -28,7 +28,7 @@ class Autoencoder(nn.Module):
   Attributes:
     outputs: T, or T * V to predict the token at every position.
     layers: units of the hidden layers; the code is the second.
-    dropout: share of each hidden layer that is dropped in training.
+    dropout: fraction of each hidden layer dropped in training.
   """
 
   outputs: int
@@ -53,7 +53,11 @@ class Autoencoder(nn.Module):
 
 
 def decode(model: Autoencoder, params: Any, code: jax.Array) -> jax.Array:
-  """The network from its code [C] on: the last layer without activation [outputs], no dropout."""
+  """Runs the layers after the code [C], without dropout.
+
+  Returns:
+    The last layer without activation [outputs].
+  """
   hidden = code
   for i, units in list(enumerate(model.layers))[2:]:
     layer = {'params': params[f'hidden_{i}']}
@@ -62,7 +66,7 @@ def decode(model: Autoencoder, params: Any, code: jax.Array) -> jax.Array:
 
 
 def scaled(row: jax.Array, vocabulary: int) -> jax.Array:
-  """Returns token ids [T] as the autoencoder's input: divided by V."""
+  """Divides token ids [T] by V: the input of the autoencoder."""
   return row / vocabulary
 
 
@@ -84,11 +88,18 @@ def reconstruction_loss(loss: str, output: jax.Array, row: jax.Array, x: jax.Arr
 
 
 def reconstruction(loss: str, output: jax.Array, x: jax.Array) -> jax.Array:
-  """Returns the network's output [T] on the scale on which `loss` compares it with the input."""
+  """Returns the network's output [T] on the scale of the input.
+
+  Args:
+    loss: 'softmax', 'tokens' or 'mse'.
+    output: the last layer, [T] or [T * V].
+    x: the scaled row [T].
+  """
   if loss == 'softmax':
     return nn.softmax(output)
   if loss == 'tokens':
     probabilities = nn.softmax(output.reshape(len(x), -1), axis=1)
+    # The mean token id, divided by V like the input.
     return probabilities @ jnp.arange(probabilities.shape[1]) / probabilities.shape[1]
   return output
 
@@ -96,7 +107,7 @@ def reconstruction(loss: str, output: jax.Array, x: jax.Array) -> jax.Array:
 def make_autoencoder(
   settings: ml_collections.ConfigDict, length: int, vocabulary: int
 ) -> Autoencoder:
-  """Returns the network that `config.detector.autoencoder` describes."""
+  """Makes the network of `config.detector.autoencoder`."""
   return Autoencoder(
     outputs=length * (vocabulary if settings.loss == 'tokens' else 1),
     layers=settings.layers,
@@ -121,7 +132,7 @@ def fit_autoencoder(
     settings: `config.detector.autoencoder`.
     distinct: token ids [U, T].
     train: the distinct row of each training row [N].
-    valid: the distinct row of each row that decides when to stop [M].
+    valid: the distinct row of each validation row [M]; they decide when to stop.
     vocabulary: V.
     key: consumed.
     runtime: devices, progress, checkpoints.
@@ -154,7 +165,7 @@ def make_losses(
   """Makes the loss of ONE row, the penalty of the parameters, and the validation metrics.
 
   Returns:
-    `(params, row, key) -> (loss, {})` with dropout, `params -> penalty`, and
+    `(params, row, key) -> (loss, {})` with dropout; `params -> penalty`;
     `(params, row) -> {'loss', 'accuracy'}` without dropout.
   """
   loss, weight, on_kernel = settings.loss, settings.l1, settings.l1_on == 'kernel'
@@ -173,7 +184,7 @@ def make_losses(
     x = scaled(row, vocabulary)
     output, _, _ = model.apply({'params': params}, x)
     value = reconstruction_loss(loss, output, row, x)
-    # Counts rows whose largest position is found: Keras's accuracy of this loss.
+    # A row counts if the position of its largest value is right: Keras's accuracy for this loss.
     match = jnp.argmax(reconstruction(loss, output, x)) == jnp.argmax(x)
     return {'loss': value, 'accuracy': match.astype(jnp.float32)}
 
@@ -185,8 +196,8 @@ def make_encode(
 ) -> Callable[[tuple[Any, ...], np.ndarray], np.ndarray]:
   """Makes `(params of C networks, rows [U, T]) -> features [U, S, C]`.
 
-  Every row goes through every network; no label is asked for. A channel is the network's output
-  [T], or its code [200] with `output='code'`.
+  Every row goes through every network; labels are not needed. Each network gives one channel: its
+  output (S = T), or with `output='code'` its code (S = 200).
   """
   model = make_autoencoder(settings, length, vocabulary)
   return _encoder(model, settings.loss, settings.output == 'code', vocabulary)
@@ -194,7 +205,7 @@ def make_encode(
 
 @functools.cache
 def _encoder(model: Autoencoder, loss: str, code: bool, vocabulary: int) -> Callable:
-  """Compiled once for a network, whatever asks for it."""
+  """Compiles the encoder once for each network."""
 
   def encode_one(params: tuple[Any, ...], row: jax.Array) -> jax.Array:
     x = scaled(row, vocabulary)

@@ -29,8 +29,8 @@ class Classifier(nn.Module):
 
   Attributes:
     hidden: size of the GRU.
-    dropout: share of its last state that is dropped in training.
-    vocabulary: V of rows of token ids; 0 for rows of features.
+    dropout: fraction of its last state dropped in training.
+    vocabulary: V for rows of token ids; 0 for rows of features.
     embedding: size of a token's embedding.
   """
 
@@ -47,7 +47,7 @@ class Classifier(nn.Module):
     self.head = nn.Dense(2)
 
   def __call__(self, row: jax.Array, training: bool = False) -> jax.Array:
-    """From features [S, C], or token ids [T], to the logits of (normal, abnormal) [2]."""
+    """Turns features [S, C] or token ids [T] into the logits of (normal, abnormal) [2]."""
     features = self.embed(row) if self.vocabulary else row
     read = nn.scan(
       lambda cell, h, x: (cell(h, x), None),
@@ -59,11 +59,11 @@ class Classifier(nn.Module):
 
 
 class Noise(NamedTuple):
-  """Gaussian noise on rows; a row gets the same noise whenever it is read (A11).
+  """Gaussian noise on rows; a row has the same noise in every epoch (A11).
 
   Attributes:
     std: standard deviation; 0 for none.
-    key: of the noise, consumed with the row's number.
+    key: of the noise; each row folds its number into it.
   """
 
   std: float
@@ -71,14 +71,14 @@ class Noise(NamedTuple):
 
 
 class FeatureRows(NamedTuple):
-  """Rows by their distinct content, since most lines repeat.
+  """Rows, encoded by their distinct contents: most lines repeat.
 
   Attributes:
     table: distinct features [U, S, C] or token ids [U, T].
     index: the distinct row of each row, [N].
     abnormal: bool [N].
-    noisy: marks the rows that get noise, bool [N].
-    number: the row's number in the corpus, [N]; its noise depends on nothing else.
+    noisy: marks the rows with noise, bool [N].
+    number: the row's number in the corpus, [N]; it alone decides the row's noise.
   """
 
   table: np.ndarray
@@ -89,7 +89,7 @@ class FeatureRows(NamedTuple):
 
 
 def training_rules(prefix: str) -> dict[str, Rule]:
-  """Rules of the fields that `configs/default.py:training` adds to a model's configuration."""
+  """Returns the rules of a model's training fields (`configs/default.py:training`)."""
   return {
     f'{prefix}.batch': at_least(1),
     f'{prefix}.epochs': at_least(1),
@@ -104,14 +104,14 @@ def training_rules(prefix: str) -> dict[str, Rule]:
 
 
 def drop_rate(probability: float, means: str) -> float:
-  """Returns the share that is dropped; `means` is 'drop' or 'keep' (A8)."""
+  """Returns the fraction to drop; `means` says if `probability` is of 'drop' or of 'keep' (A8)."""
   return probability if means == 'drop' else 1 - probability
 
 
 def make_classifier(
   settings: ml_collections.ConfigDict, vocabulary: int = 0, embedding: int = 0
 ) -> Classifier:
-  """Returns the network that `config.detector.gru` describes, on features or on token ids."""
+  """Makes the network of `config.detector.gru`, on features or on token ids."""
   rate = drop_rate(settings.dropout, settings.dropout_means)
   return Classifier(settings.hidden, rate, vocabulary, embedding)
 
@@ -127,7 +127,7 @@ class ClassifierTrainer:
 
   Args:
     model: the network.
-    settings: `config.detector.gru`: batch, epochs, learning rate and so on.
+    settings: `config.detector.gru`: batch, epochs, learning rate and others.
     noise: on the rows.
     runtime: devices, progress, checkpoints.
 
@@ -177,10 +177,10 @@ class ClassifierTrainer:
 
     Args:
       train: rows to train on.
-      valid: rows that decide when to stop.
+      valid: validation rows; they decide when to stop.
       key: consumed.
       repetition: its number, for metrics.jsonl.
-      balanced: makes both classes weigh the same in the training loss, however many rows they have.
+      balanced: gives both classes the same weight in the training loss.
     """
     init_key, fit_key, valid_key = jax.random.split(key, 3)
     examples, weights = distinct_examples(valid, self._settings.rows_per_epoch, valid_key)
@@ -199,20 +199,22 @@ class ClassifierTrainer:
     )
 
   def score(self, params: Any, rows: FeatureRows) -> np.ndarray:
-    """Probability that each row is abnormal, float32 [N]."""
+    """Returns the probability of each row of being abnormal, float32 [N]."""
     return score_rows(self._model, params, rows, self._noise)
 
 
 def score_rows(
   model: Classifier, params: Any, rows: FeatureRows, noise: Noise | None = None
 ) -> np.ndarray:
-  """Returns the probability that each row is abnormal, float32 [N]; equal rows are computed once.
+  """Returns the probability of each row of being abnormal, float32 [N].
+
+  Equal rows are computed once, unless they have noise.
 
   Args:
     model: the network.
     params: its parameters.
     rows: to score.
-    noise: on the noisy ones.
+    noise: on the noisy rows.
   """
   if rows.noisy.any():
     row, _, noisy, number = _examples(rows, np.arange(len(rows.index)))
@@ -223,14 +225,16 @@ def score_rows(
 
 @functools.cache
 def _scorer(model: Classifier) -> Callable:
-  """Compiled once for a network, whatever asks for it."""
+  """Compiles the scores of clean rows once for each network."""
   return make_apply(lambda params, row: nn.softmax(_logits(model, None, params, row))[1])
 
 
 @functools.cache
 def _noisy_scorer(model: Classifier, std: float) -> Callable:
-  def probability(given: tuple[Any, jax.Array], example: tuple) -> jax.Array:
-    params, key = given
+  """Compiles the scores of noisy rows once for each network and deviation."""
+
+  def probability(params_and_key: tuple[Any, jax.Array], example: tuple) -> jax.Array:
+    params, key = params_and_key
     return nn.softmax(_logits(model, Noise(std, key), params, *example))[1]
 
   return make_apply(probability)
@@ -239,7 +243,7 @@ def _noisy_scorer(model: Classifier, std: float) -> Callable:
 def _logits(
   model: Classifier, noise: Noise | None, params: Any, row: jax.Array, *of_noise: Any, **kwargs: Any
 ) -> jax.Array:
-  """Reads one row, with its noise; `of_noise` is whether it is noisy, and its number."""
+  """Computes the logits of one row with its noise; `of_noise` is (noisy, number) of the row."""
   if noise is not None and noise.std > 0:
     row = add_noise(row, *of_noise, noise)
   return model.apply({'params': params}, row, **kwargs)
@@ -257,9 +261,10 @@ def summary_of(trained: Trained) -> dict[str, float]:
 
 
 def balanced_weights(abnormal: np.ndarray) -> np.ndarray:
-  """Weights of rows [N], with mean 1, that give both classes the same sum (where both have rows).
+  """Computes weights of rows [N] with mean 1 and equal sums for both classes.
 
-  Scikit-learn's `class_weight='balanced'`.
+  With rows of one class only, all weights are 1. The same as scikit-learn's
+  `class_weight='balanced'`.
   """
   counts = np.bincount(abnormal.astype(int), minlength=2)
   weight = len(abnormal) / ((counts > 0).sum() * np.maximum(counts, 1))
@@ -272,7 +277,7 @@ def _measure(logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
 
 
 def _examples(rows: FeatureRows, index: np.ndarray) -> tuple[np.ndarray, ...]:
-  """Examples (row, abnormal, noisy, number) of some rows."""
+  """Collects the examples (row, abnormal, noisy, number) of some rows."""
   return (
     rows.table[rows.index[index]],
     rows.abnormal[index],
@@ -284,15 +289,15 @@ def _examples(rows: FeatureRows, index: np.ndarray) -> tuple[np.ndarray, ...]:
 def distinct_examples(
   rows: FeatureRows, most: int, key: jax.Array
 ) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-  """Returns the distinct examples among the rows and how often each occurs.
+  """Returns the distinct examples among the rows, and the number of rows of each.
 
-  Noisy rows are all distinct: then at most `most` random ones stand for all (0 = all).
+  Noisy rows are all distinct. Of them at most `most` are drawn at random (0 for all).
   """
   chosen = np.arange(len(rows.index))
   if rows.noisy.any():
     if most and len(chosen) > most:
       chosen = numpy_generator(key).permutation(chosen)[:most]
     return _examples(rows, chosen), np.ones(len(chosen))
-  pairs = rows.index * 2 + rows.abnormal
+  pairs = rows.index * 2 + rows.abnormal  # one number for each pair of content and label
   _, first, counts = np.unique(pairs, return_index=True, return_counts=True)
   return _examples(rows, chosen[first]), counts

@@ -1,4 +1,4 @@
-"""Layers that the generator and the detector share. H is the hidden size, I the input size."""
+"""Recurrent layers of the generator and the detectors. H is the hidden size, I the input size."""
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +12,13 @@ class GRUCell(nn.Module):
     z = sigmoid(W_z x + U_z h + b_z)
     h' = z * h + (1 - z) * tanh(W_h x + U_h (r * h) + b_h)
 
-  The reset gate acts before the product with U_h, unlike in Flax's own GRUCell and in cuDNN;
-  `reset_after` gives r * (U_h h) instead.
+  The reset gate acts before the product with U_h. Flax's own GRUCell and cuDNN have r * (U_h h).
 
-  `project` is apart from `__call__` so that a whole sequence, or a whole vocabulary, can be
-  multiplied with W at once.
+  `project` is separate from `__call__`: so one matrix product with W serves a whole sequence or a
+  whole vocabulary.
   """
 
   hidden: int
-  reset_after: bool = False
   kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
   recurrent_init: nn.initializers.Initializer = nn.initializers.orthogonal()
   bias_init: nn.initializers.Initializer = nn.initializers.zeros
@@ -32,7 +30,7 @@ class GRUCell(nn.Module):
     self.candidate = self.param('candidate', self._recurrent(1), shape)
 
   def _recurrent(self, matrices: int) -> nn.initializers.Initializer:
-    """Initialises square matrices side by side, each on its own."""
+    """Initialises square matrices side by side, each with its own key."""
 
     def init(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
       keys = jax.random.split(key, matrices)
@@ -41,19 +39,16 @@ class GRUCell(nn.Module):
     return init
 
   def project(self, x: jax.Array) -> jax.Array:
-    """W x + b of all three gates: x [..., I] -> [..., 3H]."""
+    """Computes W x + b of all three gates: x [..., I] -> [..., 3H]."""
     return self.input(x)
 
   def __call__(self, h: jax.Array, projected: jax.Array) -> jax.Array:
-    """One step: h [..., H], projected [..., 3H] -> h' [..., H]."""
+    """Computes one step: h [..., H], projected [..., 3H] -> h' [..., H]."""
     size = self.hidden
     gates = nn.sigmoid(projected[..., : 2 * size] + h @ self.gates)
     r, z = gates[..., :size], gates[..., size:]
-    if self.reset_after:
-      recurrent = r * (h @ self.candidate)
-    else:
-      recurrent = (r * h) @ self.candidate
-    return z * h + (1 - z) * jnp.tanh(projected[..., 2 * size :] + recurrent)
+    candidate = projected[..., 2 * size :] + (r * h) @ self.candidate
+    return z * h + (1 - z) * jnp.tanh(candidate)
 
 
 class LSTMCell(nn.Module):
@@ -78,13 +73,13 @@ class LSTMCell(nn.Module):
     self.recurrent = self.param('recurrent', self.recurrent_init, shape)
 
   def project(self, x: jax.Array) -> jax.Array:
-    """W x + b of all four gates: x [..., I] -> [..., 4H]."""
+    """Computes W x + b of all four gates: x [..., I] -> [..., 4H]."""
     return self.input(x)
 
   def __call__(
     self, state: tuple[jax.Array, jax.Array], projected: jax.Array
   ) -> tuple[jax.Array, jax.Array]:
-    """One step: (c [..., H], h [..., H]), projected [..., 4H] -> (c', h')."""
+    """Computes one step: (c [..., H], h [..., H]), projected [..., 4H] -> (c', h')."""
     c, h = state
     size = self.hidden
     total = projected + h @ self.recurrent

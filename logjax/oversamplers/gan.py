@@ -1,6 +1,6 @@
 """Generators of the rare class: SeqGAN, MaliGAN, TextGAN, and maximum likelihood alone.
 
-A set of abnormal rows has a generator of its own. K sets, n rows, T tokens a row.
+Each set of abnormal rows has its own generator. K sets, n rows, T tokens a row.
 """
 
 from collections.abc import Callable
@@ -47,13 +47,7 @@ def fit(
   settings = config.oversampler
   members = split_into_sets(rows, group, settings.sets, settings.sets_by, config.seed)
   sets = make_sets(rows, members)
-  return fit_generators(
-    config.seqgan,
-    sets,
-    method=settings.name,
-    key=key,
-    runtime=runtime,
-  )
+  return fit_generators(config.seqgan, sets, method=settings.name, key=key, runtime=runtime)
 
 
 def make_generate(
@@ -74,10 +68,12 @@ def _sampler(
 def sample_rows(
   config: ml_collections.ConfigDict, generators: Generators, count: int, *, key: jax.Array
 ) -> np.ndarray:
-  """Samples `count` rows as the generators make them, empty ones left out: int32 [count, T].
+  """Samples `count` rows without empty ones, int32 [count, T].
+
+  Repetitions and rows similar to training rows stay: this is the generators' distribution.
 
   Raises:
-    LogjaxError: when the generators make nothing but empty rows.
+    LogjaxError: the generators make only empty rows.
   """
   generate = _sampler(config, generators, config.text.length)
   parts, have = [], 0
@@ -92,17 +88,17 @@ def sample_rows(
 
 
 def save(folder: Path, generators: Generators) -> None:
-  """Saves trained generators; the encoder that reads their rows is saved by the run."""
+  """Saves trained generators, without the encoder of their rows."""
   folder.mkdir(parents=True, exist_ok=True)
   save_arrays(folder / 'sets.npz', tokens=generators.tokens, length=np.array(generators.length))
   save_params(folder / 'generators', generators.params)
 
 
 def restore(config: ml_collections.ConfigDict, folder: Path) -> Generators:
-  """Restores the generators that `save` wrote; the log is not needed.
+  """Restores generators written by `save`; the log is not needed.
 
   Raises:
-    LogjaxError: when there are none, or others.
+    LogjaxError: the folder has no generators, or generators of another shape.
   """
   path = folder / 'sets.npz'
   if not path.exists():

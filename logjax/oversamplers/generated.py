@@ -1,4 +1,4 @@
-"""The oversampler's stage of a run: which rows it learns from, how many it makes, what it saves."""
+"""The stage `oversampler` of a run: choose the rows to learn from, make rows, save them."""
 
 from pathlib import Path
 from typing import Any
@@ -12,23 +12,23 @@ from logjax.examples.protocol import Protocol
 from logjax.examples.types import Examples, Split
 from logjax.files import load_arrays, save_arrays, write_json
 from logjax.oversamplers.oversample import Oversampled, draw_rows, fit_oversampler, module_of
-from logjax.oversamplers.shared import share_stage
+from logjax.oversamplers.reuse import reuse_stage
 from logjax.oversamplers.table import TABLE
 from logjax.run import Run
 from logjax.seqgan.collapse import collapses
 from logjax.seqgan.fit import STAGES
 from logjax.training import hosts
 
-# The parts of the configuration that decide what is made, besides the rows.
+# The fields and groups of fields with an influence on the generated rows.
 _FIELDS = ('oversampler', 'seqgan', 'detector.autoencoder', 'seed', 'devices')
 _PHASES = (*STAGES, 'autoencoder_smote')
 _FILE = 'generated.npz'
 
 
 def oversampler_rows(examples: Examples, split: Split, protocol: Protocol) -> np.ndarray:
-  """Returns the abnormal rows that the oversampler may learn from, oldest first (indices).
+  """Returns the indices of the abnormal rows to learn from, oldest first; the protocol decides.
 
-  Rows of one time, and all rows where a file has no times, are in the order of the corpus.
+  Rows of the same time are in the order of the corpus. So are all rows if a file has no times.
   """
   known = np.concatenate(split) if protocol.oversampler_sees_test else split.train
   rows = np.sort(known[examples.abnormal[known]])
@@ -39,8 +39,8 @@ def rows_wanted(count: int | None, examples: Examples, split: Split, protocol: P
   """Returns the number of rows to make.
 
   Args:
-    count: `config.oversampler.count`; None balances the classes of the training rows, or of the
-      whole corpus where generated rows are also tested on, as in the paper.
+    count: `config.oversampler.count`; None balances the classes of the training rows. With the leak
+      synthetic_in_test it balances those of the whole corpus, as in the paper.
     examples: real ones.
     split: of them.
     protocol: of the run.
@@ -48,6 +48,7 @@ def rows_wanted(count: int | None, examples: Examples, split: Split, protocol: P
   if count is not None:
     return count
   side = np.concatenate(split) if protocol.synthetic_in_test else split.train
+  # Normal minus abnormal rows: with as many abnormal rows more, both classes have equal numbers.
   return max(0, len(side) - 2 * int(examples.abnormal[side].sum()))
 
 
@@ -57,14 +58,14 @@ def make_generated(
   """Trains the oversampler, draws the rows, and saves both.
 
   Args:
-    run: whose stage.
+    run: opened.
     examples: real ones.
     split: of them.
     encoder: of the rows.
     origin: of the corpus.
     folder: to fill, its summary.json last.
   """
-  (run.workdir / 'generated.txt').unlink(missing_ok=True)  # of rows that no longer exist
+  (run.workdir / 'generated.txt').unlink(missing_ok=True)  # it lists rows of an earlier call
   source = oversampler_rows(examples, split, run.protocol)
   rows, group = examples.distinct.tokens[examples.index[source]], examples.group[source]
   count = rows_wanted(run.config.oversampler.count, examples, split, run.protocol)
@@ -76,7 +77,7 @@ def make_generated(
       fitted = fit_oversampler(
         run.config, rows, group, key=run.keys['oversampler'], runtime=run.runtime
       )
-    made = draw_rows(
+    oversampled = draw_rows(
       run.config,
       rows,
       count,
@@ -89,29 +90,29 @@ def make_generated(
     if fitted is not None and TABLE[name].generators:
       module_of(name).save(folder, fitted)
       rounds = run.runtime.progress.measured(STAGES[-1])
-      warnings = collapses(name, rounds, made.summary, rows)
+      warnings = collapses(name, rounds, oversampled.summary, rows)
     for warning in warnings:
       run.runtime.progress.say(warning)
-    save_arrays(folder / _FILE, distinct=made.distinct, index=made.index)
+    save_arrays(folder / _FILE, distinct=oversampled.distinct, index=oversampled.index)
     about = {'origin': origin, 'warnings': warnings}
-    write_json(folder / 'summary.json', made.summary | about)
+    write_json(folder / 'summary.json', oversampled.summary | about)
 
-  decisive = (rows, group, np.array(encoder.vocabulary.tokens), np.array(count))
-  share_stage(run, folder, decisive, _FIELDS, make, _PHASES)
+  inputs = (rows, group, np.array(encoder.vocabulary.tokens), np.array(count))
+  reuse_stage(run, folder, inputs, _FIELDS, make, _PHASES)
 
 
 def restore_generated(folder: Path, summary: dict[str, Any]) -> Oversampled:
-  """Restores the rows that `make_generated` saved.
+  """Restores rows saved by `make_generated`.
 
   Raises:
-    LogjaxError: when they are damaged.
+    LogjaxError: the file is damaged.
   """
   arrays = load_arrays(folder / _FILE, ('distinct', 'index'))
   return Oversampled(arrays['distinct'], arrays['index'], summary)
 
 
 def write_generated(run: Run, encoder: Encoder, oversampled: Oversampled) -> None:
-  """Writes generated.txt, each distinct line with its count, unless it is there."""
+  """Writes generated.txt, unless it exists: each distinct line with its count."""
   path = run.workdir / 'generated.txt'
   if not hosts.first() or path.exists():
     return
@@ -132,7 +133,8 @@ def oversampler_block(
 ) -> dict[str, Any]:
   """Returns the block `oversampler` of results.json: counts, and the quality of the rows.
 
-  Quality is measured against abnormal rows that the oversampler never saw, where there are any.
+  Quality is measured against the abnormal rows outside the oversampler's training, if there are
+  any.
 
   Args:
     config: of the run, resolved.
@@ -151,6 +153,6 @@ def oversampler_block(
       examples.distinct.tokens[examples.index[side[examples.abnormal[side]]]]
       for side in (known, unknown)
     )
-    made = oversampled.distinct[oversampled.index]
-    block['quality'] = quality(made, *rows, config.seed)
+    generated = oversampled.distinct[oversampled.index]
+    block['quality'] = quality(generated, *rows, config.seed)
   return block

@@ -1,4 +1,4 @@
-"""logjax's oversamplers for code that is written against imbalanced-learn.
+"""logjax's oversamplers behind the interface of imbalanced-learn.
 
 N rows, T tokens a row.
 """
@@ -20,21 +20,20 @@ from logjax.settings import resolve
 
 
 class LogOversampler(BaseOverSampler):
-  """Oversamples rows of token ids, with the interface of imbalanced-learn's own oversamplers.
+  """Oversamples rows of token ids, with the interface of imbalanced-learn's oversamplers.
 
-  X [N, T] holds token ids and 0 as padding at the end of a row. Ids need not be small or
-  consecutive, for only their being equal counts: any number names a token. So floats are accepted
-  as well, but a new row never holds a number that X does not. There may be more than two classes,
-  each of which is oversampled by itself. Sparse matrices are not accepted.
+  X [N, T] holds token ids, and 0 as padding at the end of a row. Ids are names: only their equality
+  matters, so they may be any numbers, floats included. New rows hold numbers of X only. Each class
+  is oversampled separately, and there may be more than two. Sparse matrices are refused.
 
   Args:
     name: of the oversampler, as `config.oversampler.name`.
-    sampling_strategy: as imbalanced-learn's.
-    random_state: as imbalanced-learn's.
+    sampling_strategy: as in imbalanced-learn.
+    random_state: as in imbalanced-learn.
     config: values of other fields of the configuration, by dotted name: `{'seqgan.mle_epochs': 5}`.
 
   Attributes:
-    sampling_strategy_: rows that were to be made, by class.
+    sampling_strategy_: the number of rows to make, by class.
     n_features_in_: T.
   """
 
@@ -65,13 +64,14 @@ class LogOversampler(BaseOverSampler):
     config.update_from_flattened_dict({'oversampler.name': self.name, **(self.config or {})})
     config = resolve(config)
     key = jax.random.key(check_random_state(self.random_state).randint(2**31))
+    # Token i of the oversampler is the i-th smallest number of X; 0 stays the padding.
     tokens = np.concatenate([[0], np.unique(X[X != 0])]).astype(X.dtype)
     ids = np.where(X == 0, 0, 1 + np.searchsorted(tokens[1:], X)).astype(np.int32)
     rows, labels = [X], [y]
     for i, (label, count) in enumerate(self.sampling_strategy_.items()):
-      made = oversample(config, ids[y == label], count, jax.random.fold_in(key, i))
-      rows.append(tokens[made])
-      labels.append(np.full(len(made), label, y.dtype))
+      new = oversample(config, ids[y == label], count, jax.random.fold_in(key, i))
+      rows.append(tokens[new])
+      labels.append(np.full(len(new), label, y.dtype))
     return np.concatenate(rows), np.concatenate(labels)
 
   def __sklearn_tags__(self):
@@ -81,9 +81,12 @@ class LogOversampler(BaseOverSampler):
 
 
 def _defaults() -> ml_collections.ConfigDict:
-  """The configuration of configs/default.py, which lies beside the package.
+  """Loads the configuration of configs/default.py, in the folder beside the package.
 
-  Read from its path, since any project may have a package `configs` of its own.
+  It is loaded by its path: another project may have a package `configs` too.
+
+  Raises:
+    LogjaxError: logjax is not installed from a checkout.
   """
   path = Path(__file__).parents[2] / 'configs' / 'default.py'
   if not path.exists():

@@ -1,7 +1,7 @@
 """From few abnormal rows to many: fit an oversampler, draw rows, remove those too similar.
 
-`oversample` does all of it. A run does it in two steps, `fit_oversampler` and `draw_rows`, and
-saves what was fitted in between. n abnormal rows, G generated rows, U distinct ones, T tokens.
+`oversample` does all of it. A run calls `fit_oversampler`, saves the result, and calls `draw_rows`.
+n abnormal rows, G generated rows, U distinct ones, T tokens.
 """
 
 import importlib
@@ -23,12 +23,12 @@ from logjax.training.runtime import Runtime, quiet_runtime
 
 
 class Oversampled(NamedTuple):
-  """The rows that an oversampler made.
+  """Generated rows.
 
   Attributes:
     distinct: distinct rows of vocabulary ids, int32 [U, T].
     index: the distinct row of each row, int32 [G].
-    summary: counts and shares, as in `results.json`.
+    summary: counts and fractions, as in `results.json`.
   """
 
   distinct: np.ndarray
@@ -41,23 +41,20 @@ def oversample(
   rows: np.ndarray,
   count: int,
   key: jax.Array,
-  *,
-  runtime: Runtime | None = None,
 ) -> np.ndarray:
-  """Makes `count` rows out of abnormal ones by `config.oversampler`, whatever its name.
+  """Makes `count` rows out of abnormal ones by the oversampler `config.oversampler.name`.
 
-  Nothing but the rows is known here, no vocabulary: their masked texts are the rows themselves.
+  There is no vocabulary here: each row counts as its own masked text.
 
   Args:
     config: resolved; its seed is not used.
-    rows: abnormal rows, int32 [n, T]; 0 pads and is last in a row.
+    rows: abnormal rows, int32 [n, T]; 0 is padding at the end of a row.
     count: rows to make.
-    key: consumed; decides all that is random.
-    runtime: devices, progress, checkpoints; None prints and saves nothing.
+    key: consumed; decides every random draw.
 
   Returns:
-    int32 [count, T]. No rows for 'none' and 'class_weights'. Fewer than `count` only where
-    `on_shortage` is 'short', and where the classes balance already.
+    int32 [count, T]. No rows for 'none' and 'class_weights', or for a count below 1. With
+    `on_shortage` 'short' there may be fewer than `count`.
 
   Raises:
     LogjaxError: as `fit_oversampler` and `draw_rows` do.
@@ -66,16 +63,16 @@ def oversample(
   config = config.copy_and_resolve_references()
   config.seed = seed_of(seed_key)
   _, group = np.unique(rows, axis=0, return_inverse=True)
-  runtime = runtime or quiet_runtime(config.devices)
+  runtime = quiet_runtime(config.devices)
   fitted = None
   if count > 0:
     fitted = fit_oversampler(config, rows, group.reshape(-1), key=fit_key, runtime=runtime)
-  made = draw_rows(config, rows, count, fitted, _unmasked, key=draw_key)
-  return made.distinct[made.index]
+  oversampled = draw_rows(config, rows, count, fitted, _unmasked, key=draw_key)
+  return oversampled.distinct[oversampled.index]
 
 
 def module_of(name: str) -> ModuleType:
-  """Returns the module of an oversampler that makes rows."""
+  """Returns the module of an oversampler; not for those in `MAKE_NO_ROWS`."""
   return importlib.import_module(f'logjax.oversamplers.{TABLE[name].module}')
 
 
@@ -97,10 +94,10 @@ def fit_oversampler(
     runtime: devices, progress, checkpoints.
 
   Returns:
-    What the oversampler's module needs to make rows; None for 'none' and 'class_weights'.
+    The argument `fitted` of the module's `make_generate`; None for 'none' and 'class_weights'.
 
   Raises:
-    LogjaxError: when there is no row to learn from.
+    LogjaxError: there is no row to learn from.
   """
   name = config.oversampler.name
   if name in MAKE_NO_ROWS:
@@ -121,12 +118,15 @@ def draw_rows(
 ) -> Oversampled:
   """Makes `count` rows out of the abnormal rows.
 
-  'random' repeats real rows. Of the rows that all others make, those too similar to the given ones
-  or to each other are removed and counted, and more are drawn, up to `max_draws` times `count`. If
-  there are still too few, `on_shortage` decides. 'repeat' fills up with removed rows in the order
-  in which they were generated, so that each comes as often as the generator makes it (or with rows
-  that stayed, where none was removed). 'short' returns fewer. SMOTE and SMOTE-N of one distinct row
-  make that row again, so that they end as 'random' does.
+  'random' repeats real rows. The others make new rows: `count` of them first. Rows too similar to
+  the abnormal rows or to each other are removed and counted. If too few remain, rows are drawn up
+  to `max_draws` times `count` in total. If too few remain again, `on_shortage` decides:
+
+    repeat  Adds removed rows in their order of generation, so each is as frequent as the generator
+            makes it. If no row was removed, the remaining rows are repeated.
+    short   Returns fewer rows.
+
+  SMOTE and SMOTE-N of one distinct row make this row only, so their result equals that of 'random'.
 
   Args:
     config: of the run, resolved.
@@ -140,7 +140,7 @@ def draw_rows(
     At most `count` rows.
 
   Raises:
-    LogjaxError: when all generated rows are empty.
+    LogjaxError: all generated rows are empty.
   """
   settings = config.oversampler
   if settings.name in MAKE_NO_ROWS or count <= 0:
@@ -160,19 +160,19 @@ def draw_rows(
       break
   if found.empty == len(drawn):
     raise LogjaxError(f'all {len(drawn):,} generated rows are empty: {module.EMPTY_ADVICE}')
-  made = drawn[found.keep][:count]
+  new = drawn[found.keep][:count]
   removed = {
     'equal_to_train': found.equal_to_train,
     'equal_to_each_other': found.equal_to_each_other,
     'empty': found.empty,
   }
   repeated = drawn[:0]
-  if settings.on_shortage == 'repeat' and len(made) < count:
-    again = drawn[~found.keep & (drawn != PAD).any(axis=1)]
-    again = again if len(again) else made
-    repeated = again[np.arange(count - len(made)) % len(again)]
-  summary = _summary(settings.name, count, drawn, rows, masked, len(made), removed, len(repeated))
-  return _oversampled(np.concatenate([made, repeated]), summary)
+  if settings.on_shortage == 'repeat' and len(new) < count:
+    pool = drawn[~found.keep & (drawn != PAD).any(axis=1)]
+    pool = pool if len(pool) else new
+    repeated = pool[np.arange(count - len(new)) % len(pool)]
+  summary = _summary(settings.name, count, drawn, rows, masked, len(new), removed, len(repeated))
+  return _oversampled(np.concatenate([new, repeated]), summary)
 
 
 def _oversampled(rows: np.ndarray, summary: dict[str, Any]) -> Oversampled:
@@ -182,17 +182,17 @@ def _oversampled(rows: np.ndarray, summary: dict[str, Any]) -> Oversampled:
 
 
 def _unmasked(rows: np.ndarray) -> pl.Series:
-  """Returns the ids of rows [N, T] as text: masked texts where no vocabulary is known."""
+  """Returns the ids of rows [N, T] as text: the masked texts of rows without a vocabulary."""
   return pl.from_numpy(rows).select(pl.concat_str(pl.all(), separator=' ')).to_series()
 
 
 def _draw(
   generate: Callable[[jax.Array], np.ndarray], drawn: np.ndarray, total: int, key: jax.Array
 ) -> np.ndarray:
-  """Draws more rows, until there are `total`."""
+  """Draws rows after those `drawn`, until there are `total`."""
   parts, have = [drawn], len(drawn)
   while have < total:
-    parts.append(generate(jax.random.fold_in(key, have)))
+    parts.append(generate(jax.random.fold_in(key, have)))  # a key of its own for every block
     have += len(parts[-1])
   return np.concatenate(parts)[:total]
 
@@ -203,16 +203,16 @@ def _summary(
   drawn: np.ndarray,
   rows: np.ndarray,
   masked: Callable[[np.ndarray], pl.Series],
-  made: int = 0,
+  new: int = 0,
   removed: dict[str, int] | None = None,
   repeated: int = 0,
 ) -> dict[str, Any]:
-  """The part `oversampler` of results.json."""
+  """Makes the block `oversampler` of results.json, without the quality."""
   summary = {
     'name': name,
     'requested': count,
     'generated': len(drawn),
-    'kept': made,
+    'kept': new,
     'removed': removed or {},
     'repeated': repeated,
     'distinct_share': None,

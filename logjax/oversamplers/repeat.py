@@ -20,7 +20,7 @@ def fit(
   key: jax.Array,
   runtime: Runtime,
 ) -> None:
-  """Does nothing: there is nothing to train."""
+  """Returns None: repetition needs no training."""
   del config, rows, group, key, runtime
 
 
@@ -43,8 +43,9 @@ def random_rows(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
   Returns:
     int32 [count, T].
   """
-  index = np.arange(len(rows) + 1)[:, None]  # one row of another class, which the sampler needs
+  # The sampler draws row numbers. It needs a second class: number n, alone in class 1.
+  index = np.arange(len(rows) + 1)[:, None]
   wanted = {0: len(rows) + count, 1: 1}
   sampler = RandomOverSampler(sampling_strategy=wanted, random_state=seed)
   drawn, _ = sampler.fit_resample(index, (index[:, 0] == len(rows)).astype(int))
-  return rows[drawn[len(rows) + 1 :, 0]]
+  return rows[drawn[len(rows) + 1 :, 0]]  # the draws follow the input

@@ -1,7 +1,7 @@
 """Chawla et al.'s SMOTE between the codes of an autoencoder (JAIR 16, 2002).
 
-It works on the distinct rows, each once: equal rows would be each other's nearest, and nothing new
-would lie between them. So rare rows are drawn from as often as frequent ones. n distinct rows, T
+It works on the distinct rows, each once: equal rows would be each other's nearest neighbours, with
+no new point between them. So a rare row is drawn as often as a frequent one. n distinct rows, T
 tokens a row, V of their tokens, C units of a code.
 """
 
@@ -79,7 +79,7 @@ def fit(
   key: jax.Array,
   runtime: Runtime,
 ) -> Codes:
-  """Trains the autoencoder on the distinct ones of rows [N, T].
+  """Trains the autoencoder on the distinct rows among `rows`.
 
   Args:
     config: of the run, resolved.
@@ -89,7 +89,7 @@ def fit(
     runtime: devices, progress, checkpoints.
 
   Raises:
-    LogjaxError: when no row has a token.
+    LogjaxError: no row has a token.
   """
   del group
   return fit_codes(config, points_of(rows, config.seed), key=key, runtime=runtime)
@@ -108,10 +108,10 @@ def make_generate(
 
 
 def points_of(rows: np.ndarray, seed: int) -> np.ndarray:
-  """Returns the distinct rows that SMOTE and SMOTE-N draw from.
+  """Returns the distinct rows for SMOTE and SMOTE-N to draw from.
 
   Raises:
-    LogjaxError: when no row has a token.
+    LogjaxError: no row has a token.
   """
   points = distinct_rows(rows, seed)
   if not len(points):
@@ -120,7 +120,7 @@ def points_of(rows: np.ndarray, seed: int) -> np.ndarray:
 
 
 def seed_of(key: jax.Array) -> int:
-  """Returns a seed for libraries that draw with NumPy's older generator."""
+  """Returns a seed for libraries with NumPy's older generator."""
   return int(jax.random.bits(key))
 
 
@@ -133,8 +133,8 @@ def fit_codes(
 ) -> Codes:
   """Trains an autoencoder of token rows; the code of a row is the output of the second layer.
 
-  It has the layers, the learning rate and the epochs of `config.detector.autoencoder`, but no
-  dropout and no L1 penalty: it should reproduce the rows, not generalise.
+  It has the layers, the learning rate and the epochs of `config.detector.autoencoder`, without
+  dropout and L1 penalty: it must reproduce these rows, not others.
 
   Args:
     config: of the run, resolved.

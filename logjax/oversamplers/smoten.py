@@ -1,4 +1,4 @@
-"""SMOTE-N: new rows whose token at each position is a vote of a row and its nearest ones.
+"""SMOTE-N: new rows by a vote of a row and its nearest rows at each position.
 
 It works on the distinct rows, each once, as SMOTE does. n distinct rows, T tokens a row.
 """
@@ -24,10 +24,10 @@ def fit(
   key: jax.Array,
   runtime: Runtime,
 ) -> np.ndarray:
-  """Returns the distinct rows [n, T]; there is nothing to train.
+  """Returns the distinct rows [n, T]; they are not trained on.
 
   Raises:
-    LogjaxError: when no row has a token.
+    LogjaxError: no row has a token.
   """
   del group, key, runtime
   return points_of(rows, config.seed)
@@ -47,13 +47,14 @@ def smoten_rows(rows: np.ndarray, count: int, *, neighbours: int, seed: int) -> 
 
   At each position the most frequent token among the row and its nearest rows is taken.
 
-  This is not the published SMOTE-N. That one measures distances with the value-difference metric,
-  from the labels of each token, and so needs rows of both classes. An oversampler here sees the
-  rare class alone, so the distance of two rows is their number of different positions. (Called with
-  one class, imbalanced-learn's SMOTEN has the distance 0 for every pair of rows.)
+  This is not the published SMOTE-N. The published distance is the value-difference metric, computed
+  from the labels of each token, so it needs rows of both classes. An oversampler here sees the rare
+  class alone, so the distance of two rows is their number of different positions. (With one class,
+  imbalanced-learn's SMOTEN has the distance 0 for every pair of rows.)
 
-  Ties go to the row's own token, then to its nearest neighbour's. The smallest id, as in
-  imbalanced-learn, would be padding. Each row has one result, so there are at most n distinct ones.
+  Ties go to the row's token, then to its nearest neighbour's. In imbalanced-learn they go to the
+  smallest id, and that would be padding. Each row has one result, so at most n results are
+  distinct.
 
   Args:
     rows: distinct rows [n, T], each with at least one token.

@@ -1,4 +1,4 @@
-"""The oversamplers by name, one row each. Light: imports no model.
+"""The oversamplers by name, one row each. No model is imported here.
 
 To add one, write a module with `fit` and `make_generate` (as in `smote.py`) and a row here.
 """
@@ -9,13 +9,13 @@ from logjax.rules import Rule, above, at_least, between, boolean, choice, fracti
 
 
 class Oversampler(NamedTuple):
-  """A way to make rows of the rare class.
+  """An oversampler.
 
   Attributes:
-    title: its name for people.
-    module: of logjax/oversamplers that makes rows; '' for none.
-    repeats: returns real rows again, so that none is removed as too similar.
-    generators: trains generators that can be sampled without the log.
+    title: its name in reports.
+    module: its module in logjax/oversamplers; '' if it makes no rows.
+    repeats: returns real rows again, so none is removed as too similar.
+    generators: trains generators; they make rows without the log.
   """
 
   title: str

@@ -1,8 +1,7 @@
 """The comparison: oversamplers x detectors x protocols x seeds on one log, and a leaderboard.
 
-Each combination, a cell, is a run in a workdir of its own. Those that are finished are not run
-again, so that the same command goes on where it was stopped, and a larger comparison in the same
-workdir does only what is new.
+A cell is one combination: a run in a workdir of its own. Finished cells are not run again. So the
+same command resumes a comparison, and a larger comparison in the same workdir runs only new cells.
 """
 
 import itertools
@@ -19,14 +18,14 @@ from logjax.oversamplers.table import TABLE
 from logjax.reports.leaderboard import markdown, write_leaderboard
 from logjax.settings import flatten
 from logjax.studies.leaderboard import Cell, make_leaderboard
-from logjax.studies.subrun import Part, about_parts, claimed, do_part
+from logjax.studies.subrun import SubRun, claim_study, common_blocks, run_once
 from logjax.training import hosts
 from logjax.training.progress import Progress
 from logjax.training.stopping import Stopping
 
 
-class Key(NamedTuple):
-  """Which cell."""
+class CellKey(NamedTuple):
+  """The identity of a cell."""
 
   protocol: str
   abnormal_train: int
@@ -36,16 +35,16 @@ class Key(NamedTuple):
 
   @property
   def folder(self) -> str:
-    """Its name in the workdir."""
+    """The name of the cell's folder in the workdir."""
     few = f'{self.abnormal_train}_abnormal' if self.abnormal_train else 'all_abnormal'
     return f'{self.protocol}-{few}-{self.detector}-{self.oversampler}-seed_{self.seed}'
 
 
-def keys(compare: ml_collections.ConfigDict) -> list[Key]:
-  """The cells that `config.compare` asks for, those of one seed together.
+def cell_keys(compare: ml_collections.ConfigDict) -> list[CellKey]:
+  """Lists the cells of `config.compare`, those of one seed together.
 
   Raises:
-    LogjaxError: for a name that nothing has, or fewer than one of anything.
+    LogjaxError: for an unknown name, a number out of range, or an empty field.
   """
   known = {
     'oversamplers': tuple(TABLE),
@@ -66,11 +65,13 @@ def keys(compare: ml_collections.ConfigDict) -> list[Key]:
   methods += [('none', name) for name in chosen['plain_detectors']]
   numbers = (0, *compare.abnormal_train)
   outer = itertools.product(chosen['protocols'], dict.fromkeys(numbers), compare.seeds)
-  return [Key(*key, *method) for key, method in dict.fromkeys(itertools.product(outer, methods))]
+  # dict.fromkeys removes repetitions and keeps the order.
+  cells = dict.fromkeys(itertools.product(outer, methods))
+  return [CellKey(*setting, *method) for setting, method in cells]
 
 
 def _names(compare: ml_collections.ConfigDict, field: str, known: Sequence[str]) -> list[str]:
-  """The names in a field; on the command line they may stand in one string with commas."""
+  """Reads the names in a field; one string may hold several, separated by commas."""
   names = [name.strip() for entry in compare[field] for name in str(entry).split(',')]
   for name in names:
     if name not in known:
@@ -86,36 +87,37 @@ def run(
   *,
   stopping: Stopping | None = None,
 ) -> dict:
-  """Runs every cell that the workdir does not have yet and returns what is in leaderboard.json.
+  """Runs every cell that is not in the workdir yet and returns the content of leaderboard.json.
 
   Args:
-    config: as in configs/default.py; `config.compare` says which cells.
+    config: as in configs/default.py; `config.compare` lists the cells.
     workdir: of the comparison.
-    cache: where simulated corpora are kept.
-    command: that started it.
-    stopping: of the process; None where no signal is answered.
+    cache: the folder of simulated corpora.
+    command: the command line, for leaderboard.json.
+    stopping: of the process; None if no signal is answered.
 
   Raises:
-    LogjaxError: for a config that decides itself what is compared, and as a run does.
+    LogjaxError: the config sets a field that the comparison sets itself; or as
+      `experiment.train`, after the name of the cell.
   """
-  wanted = keys(config.compare)
+  wanted = cell_keys(config.compare)
   if config.data.permute_labels or config.split.abnormal_train:
     raise LogjaxError(
       '--mode=compare sets split.abnormal_train itself, from config.compare.abnormal_train, and '
       'permutes no labels: leave both out'
     )
-  parts = {}
-  with claimed(config, workdir), Progress().track('comparison', len(wanted)) as advance:
+  subruns = {}
+  with claim_study(config, workdir), Progress().track('comparison', len(wanted)) as advance:
     for key in wanted:
       folder = workdir / 'cells' / key.folder
-      parts[key] = do_part(_config_of(config, key), folder, cache, command, stopping=stopping)
+      subruns[key] = run_once(_config_of(config, key), folder, cache, command, stopping=stopping)
       advance(key.folder)
-  about = about_parts([*parts.values()], workdir)
-  cells = [_cell(key, part) for key, part in parts.items()]
+  blocks = common_blocks([*subruns.values()], workdir)
+  cells = [_cell(key, subrun) for key, subrun in subruns.items()]
   leaderboard = make_leaderboard(cells, config.compare.draws) | {
     'compare': flatten(config.compare.to_dict()),
     'command': command,
-    **about,
+    **blocks,
   }
   if hosts.first():
     write_json(workdir / 'leaderboard.json', leaderboard)
@@ -124,7 +126,8 @@ def run(
   return leaderboard
 
 
-def _config_of(config: ml_collections.ConfigDict, key: Key) -> ml_collections.ConfigDict:
+def _config_of(config: ml_collections.ConfigDict, key: CellKey) -> ml_collections.ConfigDict:
+  """Returns the configuration of one cell."""
   cell = config.copy_and_resolve_references().unlock()
   if cell.data.simulated_seed is None:
     cell.data.simulated_seed = config.seed  # one log for all seeds
@@ -136,8 +139,10 @@ def _config_of(config: ml_collections.ConfigDict, key: Key) -> ml_collections.Co
   return cell
 
 
-def _cell(key: Key, part: Part) -> Cell:
-  scores, train = part.scores, part.results['split']['train']
+def _cell(key: CellKey, subrun: SubRun) -> Cell:
+  """Collects the test scores of a cell and the numbers of its results.json."""
+  scores, results = subrun.scores, subrun.results
+  train = results['split']['train']
   return Cell(
     protocol=key.protocol,
     detector=key.detector,
@@ -151,8 +156,8 @@ def _cell(key: Key, part: Part) -> Cell:
     baselines=scores.baselines,
     baseline_thresholds=scores.baseline_thresholds,
     group=scores.group,
-    leaks=tuple(part.results['leaks']),
+    leaks=tuple(results['leaks']),
     trained_abnormal=train['abnormal'] - train['synthetic'],
-    seconds=sum(part.results['seconds'].values()),
-    quality=part.results['oversampler'].get('quality'),
+    seconds=sum(results['seconds'].values()),
+    quality=results['oversampler'].get('quality'),
   )

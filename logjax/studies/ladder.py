@@ -1,14 +1,17 @@
-"""The ladder: what each leak of the paper's protocol adds to its numbers.
+"""The ladder: the effect of each leak of the paper's protocol on its numbers.
 
-One corpus is run with all seven leaks, then with one less at a time in the order of `LEAKS`, until
-none is left. Nothing else changes but what a leak brings with it: generated rows balance the whole
-log and not only the training rows (synthetic_in_test), each repetition draws its own training and
-validation rows (oversampler_sees_test), the classifier sees one autoencoder's output and not both
-(label_routed_encoder). The last step takes random_split away and lets equal texts back on both
-sides, which a split in order of time cannot keep apart; `honest_unseen` is that run on the other
-test rows alone. Beside each step stands its control, the same run with the labels given to
-other lines at random: it has nothing to learn, so what it scores above chance is what the leaks are
-worth alone.
+One corpus is run with all seven leaks, then with one leak less at a time in the order of `LEAKS`,
+until none is left. Only consequences of the removed leak change with it:
+
+  synthetic_in_test      generated rows balance the training rows, no longer the whole log
+  oversampler_sees_test  all repetitions use one split, no longer a split each
+  label_routed_encoder   the classifier sees the output of both autoencoders, no longer of one
+
+The last step removes random_split. A split in order of time cannot keep equal texts apart, so some
+test rows have known texts again. `honest_unseen` measures the same run on the other test rows.
+
+Every step has a control: the same run with the labels given to other lines at random. There is
+nothing to learn, so the control's distance from chance is the effect of the leaks alone.
 """
 
 from pathlib import Path
@@ -24,13 +27,13 @@ from logjax.examples.protocol import LEAKS
 from logjax.files import write_json
 from logjax.reports.ladder import markdown, write_ladder
 from logjax.settings import resolve
-from logjax.studies.subrun import Part, about_parts, claimed, do_part
+from logjax.studies.subrun import SubRun, claim_study, common_blocks, run_once
 from logjax.training import hosts
 from logjax.training.progress import Progress
 from logjax.training.stopping import Stopping
 
-# What of a part's results.json stands in its step.
-_TAKEN = (
+# Blocks of a run's results.json that are copied into its step.
+_COPIED = (
   'test',
   'test_std',
   'test_real',
@@ -44,7 +47,7 @@ UNSEEN = 'honest_unseen'
 
 
 def steps() -> list[tuple[str, frozenset[str]]]:
-  """The names of the runs from paper to honest, and the leaks of each."""
+  """Lists the runs from paper to honest, each with its name and its leaks."""
   left = list(LEAKS)
   ladder = [('paper', frozenset(left))]
   for name in LEAKS:
@@ -61,20 +64,21 @@ def run(
   *,
   stopping: Stopping | None = None,
 ) -> dict:
-  """Runs every step that the workdir does not have yet and returns what is in ladder.json.
+  """Runs every step that is not in the workdir yet and returns the content of ladder.json.
 
-  `config.protocol` decides the readings of the paper's ambiguities and the shares of the split, the
-  same in all steps; only leaks differ.
+  `config.protocol` decides the readings of the paper's ambiguities and the sizes of the split. They
+  are the same in all steps; only the leaks differ.
 
   Args:
     config: as in configs/default.py.
-    workdir: of the ladder; each step has a folder in it, a workdir of its own.
-    cache: where simulated corpora are kept.
-    command: that started it.
-    stopping: of the process; None where no signal is answered.
+    workdir: of the ladder; every step has its own workdir in it.
+    cache: the folder of simulated corpora.
+    command: the command line, for ladder.json.
+    stopping: of the process; None if no signal is answered.
 
   Raises:
-    LogjaxError: for a config that decides about leaks itself, and as a run does.
+    LogjaxError: the config sets a field that the ladder sets itself; or as `experiment.train`,
+      after the name of the step.
   """
   if config.leaks or config.split.by != 'auto' or config.data.permute_labels:
     raise LogjaxError(
@@ -82,19 +86,17 @@ def run(
       '--config.data.permute_labels out'
     )
   for _, leaks in steps():
-    resolve(_config_of(config, leaks, False))  # what does not fit a step is said before any is run
+    resolve(_config_of(config, leaks, False))  # finds an error of any step before the first run
   done = {}
-  with claimed(config, workdir), Progress().track('ladder', 2 * len(steps())) as advance:
-    # The honest end first: its splits ask most of a log.
+  with claim_study(config, workdir), Progress().track('ladder', 2 * len(steps())) as advance:
+    # The honest end first: a split that lacks a class is most likely there, and stops all early.
     for name, leaks in reversed(steps()):
       for control in (False, True):
         folder = workdir / 'steps' / (name.replace(' ', '_') + '_permuted' * control)
-        part = do_part(
-          _config_of(config, leaks, control), folder, cache, command, stopping=stopping
-        )
-        done[name, control] = part
+        step_config = _config_of(config, leaks, control)
+        done[name, control] = run_once(step_config, folder, cache, command, stopping=stopping)
         advance(name + ', labels permuted' * control)
-  about, draws = about_parts([*done.values()], workdir), config.ladder.draws
+  blocks, draws = common_blocks([*done.values()], workdir), config.ladder.draws
   rows = [_row(name, leaks, done[name, False], done[name, True], draws) for name, leaks in steps()]
   rows.append(_unseen(done['honest', False], done['honest', True], draws))
   ladder = {
@@ -103,7 +105,7 @@ def run(
     'seed': config.seed,
     'ladder': config.ladder.to_dict(),
     'command': command,
-    **about,
+    **blocks,
   }
   if hosts.first():
     write_json(workdir / 'ladder.json', ladder)
@@ -115,45 +117,46 @@ def run(
 def _config_of(
   config: ml_collections.ConfigDict, leaks: frozenset[str], control: bool
 ) -> ml_collections.ConfigDict:
-  part = config.copy_and_resolve_references().unlock()
-  part.leaks = ','.join(name for name in LEAKS if name in leaks) or 'none'
-  part.data.permute_labels = control
-  part.detector.repetitions = config.ladder.repetitions
-  return part
+  """Returns the configuration of one step, or of its control."""
+  step = config.copy_and_resolve_references().unlock()
+  step.leaks = ','.join(name for name in LEAKS if name in leaks) or 'none'
+  step.data.permute_labels = control
+  step.detector.repetitions = config.ladder.repetitions
+  return step
 
 
-def _row(name: str, leaks: frozenset[str], part: Part, control: Part, draws: int) -> dict[str, Any]:
-  """One step of ladder.json."""
-  taken = {key: part.results[key] for key in _TAKEN}
+def _row(
+  name: str, leaks: frozenset[str], subrun: SubRun, control: SubRun, draws: int
+) -> dict[str, Any]:
+  """Makes one step of ladder.json."""
   return {
     'name': name,
     'leaks': [leak for leak in LEAKS if leak in leaks],
-    **taken,
+    **{block: subrun.results[block] for block in _COPIED},
     'permuted': _control(control.scores, draws),
-    'seconds': sum(part.results['seconds'].values()),
+    'seconds': sum(subrun.results['seconds'].values()),
   }
 
 
-def _unseen(part: Part, control: Part, draws: int) -> dict[str, Any]:
-  """The last step: the honest run on those test rows alone whose text no real training row has."""
-  rows = ~part.scores.seen
-  abnormal = int(part.scores.abnormal[rows].sum())
+def _unseen(subrun: SubRun, control: SubRun, draws: int) -> dict[str, Any]:
+  """Makes the last step: the honest run, measured on test rows with new texts.
+
+  A text is new if no real training row has it.
+  """
+  scores = subrun.scores.of(~subrun.scores.seen)
+  rows, abnormal = len(scores.abnormal), int(scores.abnormal.sum())
   missing = [
-    word
-    for word, count in (('abnormal', abnormal), ('normal', int(rows.sum()) - abnormal))
-    if not count
+    word for word, count in (('abnormal', abnormal), ('normal', rows - abnormal)) if not count
   ]
-  test = part.results['test_unseen']
+  test = subrun.results['test_unseen']
   return {
     'name': UNSEEN,
     'leaks': [],
     'test': {'synthetic_rows': 0, **test},
     'test_real': test,
     'baselines': {
-      name: evaluate_scores(
-        part.scores.abnormal[rows], scores[rows], part.scores.baseline_thresholds[name]
-      )
-      for name, scores in part.scores.baselines.items()
+      name: evaluate_scores(scores.abnormal, of_baseline, scores.baseline_thresholds[name])
+      for name, of_baseline in scores.baselines.items()
     },
     'permuted': _control(control.scores.of(~control.scores.seen), draws),
     'seen_text_share': 0.0,
@@ -162,6 +165,6 @@ def _unseen(part: Part, control: Part, draws: int) -> dict[str, Any]:
 
 
 def _control(scores: TestScores, draws: int) -> dict[str, Any]:
-  """What the control reaches, with 95 % intervals over test rows, and those of chance itself."""
+  """Returns the metrics of the control and those of chance, each with a 95 % interval over rows."""
   measured = (scores.abnormal, scores.scores, scores.thresholds)
   return interval_of(*measured, draws=draws) | chance_intervals(*measured, draws=draws)

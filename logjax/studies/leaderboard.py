@@ -1,9 +1,9 @@
 """The leaderboard: methods compared over seeds, test rows and texts.
 
 Metrics are of the real test rows. If some test rows were generated, entries also have the metrics
-of all test rows. Every mean has an interval over seeds and test rows, and one over seeds and texts:
-lines of one text have one score, so that a burst of them says no more than one line. A win or a
-loss needs both intervals of a difference to exclude zero.
+of all test rows. Every mean has an interval over seeds and test rows, and one over seeds and texts.
+All lines of one text have one score, so a burst of them is no more evidence than one line. A win or
+a loss needs both intervals of a difference to exclude zero.
 """
 
 import math
@@ -96,9 +96,9 @@ def _table(protocol: str, abnormal_train: int, cells: list[Cell], draws: int) ->
 
 
 def _baselines(methods: Mapping[Method, Seeds]) -> list[Method]:
-  """Returns the methods that need no oversampling, by falling abnormal F1.
+  """Returns the methods without oversampling, by falling abnormal F1.
 
-  These are the baselines of the runs, and a detector that was run without oversampling only.
+  They are the baselines of the runs, and the detectors of cells without oversampling only.
   """
   oversamplers = defaultdict(set)
   for method in methods:
@@ -130,11 +130,11 @@ def _compared(
     for baseline in baselines
     if baseline != method
   }
-  stands = {name: standing(difference['abnormal_f1']) for name, difference in versus.items()}
+  verdicts = {name: standing(difference['abnormal_f1']) for name, difference in versus.items()}
   return {
     'versus': versus,
-    'wins': [name for name, stand in stands.items() if stand == 'better'],
-    'losses': [name for name, stand in stands.items() if stand == 'worse'],
+    'wins': [name for name, verdict in verdicts.items() if verdict == 'better'],
+    'losses': [name for name, verdict in verdicts.items() if verdict == 'worse'],
     'baselines': {name: difference for name, difference in against.items() if difference},
   }
 
@@ -221,7 +221,7 @@ def _mean_numbers(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _curve(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
   """Returns the metrics of each method by the number of abnormal training rows, all rows last.
 
-  A number that reaches all available rows is no point of its own.
+  A number as large as that of all rows adds no point: it is the same training set.
   """
   everything = {
     table['protocol']: table['trained_abnormal'] for table in tables if not table['abnormal_train']

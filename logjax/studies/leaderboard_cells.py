@@ -44,7 +44,7 @@ class Cell(NamedTuple):
     baselines: name -> scores [N].
     baseline_thresholds: name -> threshold of those scores.
     group: int64 [N], the id of each row's masked text, the same in all cells.
-    leaks: of the run, names in `splits.LEAKS`.
+    leaks: of the run, names in `protocol.LEAKS`.
     trained_abnormal: the number of real abnormal training rows.
     seconds: the duration of the run.
     quality: of the generated rows, numbers by name; None without generated rows.
@@ -176,7 +176,7 @@ def measure_real(cells: Iterable[Cell], draws: int) -> dict[Method, dict[int, Me
 
 
 def measure_all(cells: Iterable[Cell], draws: int) -> dict[Method, dict[int, Measured]]:
-  """Measures the methods that were tested on generated rows too, on all test rows, by seed."""
+  """Measures methods on all test rows, by seed; only those with generated rows in their test."""
   mixed = {key: one for key, one in _scored(cells).items() if np.any(one.rows.origin < 0)}
   return _measure(mixed, draws)
 
@@ -216,12 +216,12 @@ def _measure(scored: Mapping[_Key, _Scored], draws: int) -> dict[Method, dict[in
     # The repetitions of all methods were concatenated: each method owns a slice of the M rows.
     ends = np.cumsum([len(scored[key].scores) for key in keys])
     for (method, of_seed), end in zip(keys, ends, strict=True):
-      own = slice(end - len(scored[method, of_seed].scores), end)
+      of_method = slice(end - len(scored[method, of_seed].scores), end)
       measured[method][of_seed] = Measured(
         rows,
-        {name: values[own].mean() for name, values in points.items()},
-        {name: values[own].mean(axis=0) for name, values in of_rows.items()},
-        {name: values[own].mean(axis=0) for name, values in of_texts.items()},
+        {name: values[of_method].mean() for name, values in points.items()},
+        {name: values[of_method].mean(axis=0) for name, values in of_rows.items()},
+        {name: values[of_method].mean(axis=0) for name, values in of_texts.items()},
       )
   return dict(measured)
 

@@ -1,4 +1,7 @@
-"""A run as a part of a larger one: quiet, done once, and restored from its workdir afterwards."""
+"""A run inside a study: quiet, trained once, and read from its workdir afterwards.
+
+A study (a ladder, a comparison) is many runs, each in a workdir below that of the study.
+"""
 
 import contextlib
 import ctypes
@@ -20,12 +23,12 @@ from logjax.training import hosts
 from logjax.training.stopping import Stopping
 
 
-class Part(NamedTuple):
-  """What a part left in its workdir.
+class SubRun(NamedTuple):
+  """The results of one run of a study.
 
   Attributes:
-    results: its results.json.
-    scores: its scores.npz.
+    results: the content of results.json.
+    scores: the content of scores.npz.
   """
 
   results: dict
@@ -33,11 +36,11 @@ class Part(NamedTuple):
 
 
 @contextlib.contextmanager
-def claimed(config: ml_collections.ConfigDict, workdir: Path) -> Iterator[None]:
-  """Claims the workdir of a larger run; frees it after an error if no part has read its log.
+def claim_study(config: ml_collections.ConfigDict, workdir: Path) -> Iterator[None]:
+  """Claims the workdir of a study; frees it after an error if no run has read its log.
 
   Raises:
-    LogjaxError: when the workdir belongs to another config, or to another process.
+    LogjaxError: the workdir belongs to another config or to another process.
   """
   resolved = resolve(config)
   with lock(workdir) or contextlib.nullcontext():
@@ -45,30 +48,31 @@ def claimed(config: ml_collections.ConfigDict, workdir: Path) -> Iterator[None]:
     try:
       yield
     except LogjaxError:
+      # Two folders down: steps/<name>/corpus.json, cells/<name>/corpus.json.
       if hosts.first() and not any(workdir.glob('*/*/corpus.json')):
         (workdir / 'config.json').unlink(missing_ok=True)
       raise
 
 
-def do_part(
+def run_once(
   config: ml_collections.ConfigDict,
   workdir: Path,
   cache: Path,
   command: str,
   *,
   stopping: Stopping | None = None,
-) -> Part:
-  """Trains and tests one configuration, unless its workdir has that already.
+) -> SubRun:
+  """Trains and tests one configuration, unless its workdir has the results already.
 
   Args:
-    config: of the part, not yet resolved.
-    workdir: of the part; parts with the same parent share what they have in common.
-    cache: where simulated corpora are kept.
-    command: that started the larger run.
-    stopping: of the process; None where no signal is answered.
+    config: of the run, not yet resolved.
+    workdir: of the run; runs with the same parent folder reuse each other's oversamplers.
+    cache: the folder of simulated corpora.
+    command: the command line of the study.
+    stopping: of the process; None if no signal is answered.
 
   Raises:
-    LogjaxError: as a run does, with the name of the part in front.
+    LogjaxError: as `experiment.train`, after the name of the run.
   """
   try:
     resolved = resolve(config)
@@ -80,16 +84,17 @@ def do_part(
       experiment.train(run, command, keep_scores=True)
       _free_memory()
     hosts.wait('results')
-    return Part(read_json(results, dict, REMOVE), load_scores(scores))
+    return SubRun(read_json(results, dict, REMOVE), load_scores(scores))
   except LogjaxError as error:
     raise LogjaxError(f'{workdir.name}: {error}') from error
 
 
 def _free_memory() -> None:
-  """Frees what a part compiled, and gives the memory back to the system.
+  """Frees the compiled programs of a run, and returns the memory to the system.
 
-  Each part compiles its own programs, whose memory mappings Linux limits. What the compiler's
-  threads freed the C library would keep: twice as much as the process uses.
+  Each run compiles its own programs, and Linux limits the memory mappings of a process. Without
+  `malloc_trim` the C library would keep the memory that the compiler's threads have freed: twice as
+  much as the process uses.
   """
   jax.clear_caches()
   gc.collect()
@@ -97,24 +102,24 @@ def _free_memory() -> None:
     ctypes.CDLL(None).malloc_trim(0)
 
 
-def about_parts(parts: Sequence[Part], workdir: Path) -> dict[str, Any]:
-  """What all parts of a larger run have in common, for its JSON.
+def common_blocks(subruns: Sequence[SubRun], workdir: Path) -> dict[str, Any]:
+  """Collects the blocks of a study's JSON that describe all of its runs.
 
   Returns:
-    `origin`, `corpus` and `versions`; `seconds`, the sum of the parts' own, whatever call they were
-    run by; `git_commit` and `device`, all that there were.
+    `origin`, `corpus` and `versions` of the first run; `git_commit` and `device`, every value once;
+    `seconds`, the sum over all runs, those of earlier calls included.
 
   Raises:
-    LogjaxError: when the parts are of different logs.
+    LogjaxError: the runs are of different logs.
   """
-  first = parts[0].results
-  if len({part.results['corpus']['sha256'] for part in parts}) > 1:
+  first = subruns[0].results
+  if len({subrun.results['corpus']['sha256'] for subrun in subruns}) > 1:
     raise LogjaxError(
       f'the log has changed since the run in {workdir} began: choose another --workdir'
     )
 
   def all_of(name: str) -> str:
-    return '; '.join(dict.fromkeys(str(part.results[name]) for part in parts))
+    return '; '.join(dict.fromkeys(str(subrun.results[name]) for subrun in subruns))
 
   return {
     'origin': first['origin'],
@@ -122,5 +127,5 @@ def about_parts(parts: Sequence[Part], workdir: Path) -> dict[str, Any]:
     'versions': first['versions'],
     'device': all_of('device'),
     'git_commit': all_of('git_commit'),
-    'seconds': round(sum(sum(part.results['seconds'].values()) for part in parts), 1),
+    'seconds': round(sum(sum(subrun.results['seconds'].values()) for subrun in subruns), 1),
   }

@@ -16,7 +16,7 @@ from configs import default
 from logjax.detectors import autoencoder_gru as module
 from logjax.detectors.autoencoder_gru import Detector
 from logjax.errors import LogjaxError
-from logjax.evaluation.metrics import best_f1_threshold
+from logjax.evaluation.thresholds import best_f1_threshold
 from logjax.examples.lines import Encoder, Rows
 from logjax.examples.protocol import PROTOCOLS, Protocol
 from logjax.examples.text import Masks, Vocabulary

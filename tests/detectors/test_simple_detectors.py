@@ -20,7 +20,7 @@ from configs import default
 from logjax import detectors
 from logjax.detectors import nearest
 from logjax.errors import LogjaxError
-from logjax.evaluation.metrics import best_f1_threshold
+from logjax.evaluation.thresholds import best_f1_threshold
 from logjax.examples.lines import Rows
 from logjax.examples.terms import features, fit_terms
 from logjax.examples.types import Data, Examples, Split

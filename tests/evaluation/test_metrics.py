@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from logjax.errors import LogjaxError
 from logjax.evaluation.metrics import (
   average,
-  best_f1_threshold,
   evaluate_scores,
   natural_precision,
   precision_recall_points,
@@ -25,10 +24,6 @@ ROWS = st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.
 
 def columns(rows):
   return np.array([row[0] for row in rows], bool), np.array([row[1] for row in rows], float)
-
-
-def f1_at(abnormal, scores, threshold):
-  return evaluate_scores(abnormal, scores, threshold)['abnormal']['f1']
 
 
 def test_ten_rows_by_hand():
@@ -196,45 +191,6 @@ def test_average_refuses_results_that_do_not_match():
     average([])
   with pytest.raises(ValueError, match='different keys'):
     average([{'auroc': 1.0}, {'mcc': 1.0}])
-
-
-def test_the_best_threshold_lies_midway_between_the_neighbouring_scores():
-  abnormal = np.array([1, 1, 0, 0], bool)
-  assert best_f1_threshold(abnormal, np.array([0.9, 0.8, 0.4, 0.1])) == pytest.approx(0.6)
-
-
-def test_of_equally_good_thresholds_the_higher_is_taken():
-  # Calling one row abnormal: F1 = 2/(1+2). Calling all four: F1 = 4/(4+2). Both are 2/3.
-  abnormal, scores = np.array([1, 0, 0, 1], bool), np.array([0.9, 0.7, 0.5, 0.3])
-  assert best_f1_threshold(abnormal, scores) == pytest.approx(0.8)
-
-
-def test_without_a_lower_score_the_threshold_is_the_lowest_score():
-  assert best_f1_threshold(np.array([True, False]), np.array([0.3, 0.3])) == 0.3
-
-
-def test_without_abnormal_rows_the_threshold_is_one_half():
-  assert best_f1_threshold(np.array([False, False]), np.array([0.1, 0.9])) == 0.5
-  assert best_f1_threshold(np.zeros(0, bool), np.zeros(0)) == 0.5
-
-
-@pytest.mark.parametrize('upper', [1.0, 5e-324, 1e308])
-def test_neighbouring_floats_are_still_told_apart(upper):
-  lower = np.nextafter(upper, 0)
-  threshold = best_f1_threshold(np.array([True, False]), np.array([upper, lower]))
-  assert lower < threshold <= upper
-
-
-@settings(deadline=None)
-@given(ROWS)
-def test_no_threshold_is_better_than_the_best(rows):
-  abnormal, scores = columns(rows)
-  threshold = best_f1_threshold(abnormal, scores)
-  if abnormal.any():
-    best = f1_at(abnormal, scores, threshold)
-    assert all(f1_at(abnormal, scores, other) <= best for other in scores)
-    lowest_alarm = scores[scores >= threshold].min()
-    assert all(f1_at(abnormal, scores, other) < best for other in scores[scores > lowest_alarm])
 
 
 @settings(deadline=None)

@@ -47,7 +47,7 @@ def cell(workdir, name: str) -> dict:
 
 
 def test_the_cells_are_all_combinations_those_of_a_seed_together():
-  keys = compare.keys(small_config(compare__abnormal_train=(5, 0, 5)).compare)
+  keys = compare.cell_keys(small_config(compare__abnormal_train=(5, 0, 5)).compare)
   assert len(keys) == len(set(keys)) == 2 * 2 * 2 * 2
   assert [(key.abnormal_train, key.seed) for key in keys[::4]] == [(0, 0), (0, 1), (5, 0), (5, 1)]
   assert len({key.folder for key in keys}) == len(keys)
@@ -57,7 +57,7 @@ def test_a_rival_detector_is_run_without_oversampling_and_no_cell_twice():
   config = small_config(
     compare__detectors=('autoencoder_gru',), compare__plain_detectors=('gru', 'autoencoder_gru')
   )
-  keys = compare.keys(config.compare)
+  keys = compare.cell_keys(config.compare)
   assert len(keys) == len(set(keys)) == 2 * 3
   assert {key.oversampler for key in keys if key.detector == 'gru'} == {'none'}
 
@@ -81,7 +81,7 @@ def test_what_cannot_be_compared_is_named(field, value, words):
   with config.ignore_type():
     config.compare[field] = value
   with pytest.raises(LogjaxError, match='^--config.compare') as raised:
-    compare.keys(config.compare)
+    compare.cell_keys(config.compare)
   assert words in str(raised.value)
 
 
@@ -91,7 +91,9 @@ def test_names_may_stand_in_one_string_with_commas_and_nothing_is_run_twice():
     compare__seeds=(0, 0),
     compare__protocols=('honest',) * 2,
   )
-  assert compare.keys(config.compare) == compare.keys(small_config(compare__seeds=(0,)).compare)
+  assert compare.cell_keys(config.compare) == compare.cell_keys(
+    small_config(compare__seeds=(0,)).compare
+  )
 
 
 def test_a_config_that_sets_what_is_compared_is_refused(runs, tmp_path):

@@ -13,7 +13,7 @@ from logjax.examples.protocol import LEAKS
 from logjax.reports.ladder import markdown
 from logjax.reports.terminal import print_ladder
 from logjax.studies import ladder
-from logjax.studies.subrun import Part
+from logjax.studies.subrun import SubRun
 
 pytest_plugins = ['tiny_runs']
 
@@ -172,7 +172,7 @@ def test_a_config_that_decides_about_leaks_is_refused(runs, tmp_path, fields):
 def test_without_new_texts_the_last_step_says_why_it_is_undefined(climbed):
   results = json.loads((climbed[0] / 'steps' / 'honest' / 'results.json').read_text())
   scores = load_scores(climbed[0] / 'steps' / 'honest' / 'scores.npz')
-  part = Part(results, scores._replace(seen=scores.seen | scores.abnormal))
-  step = ladder._unseen(part, part, draws=10)
+  subrun = SubRun(results, scores._replace(seen=scores.seen | scores.abnormal))
+  step = ladder._unseen(subrun, subrun, draws=10)
   assert step['why_undefined'] == 'no abnormal test row has a new text'
   assert step['permuted']['auroc'] is None

@@ -20,7 +20,7 @@ from saving import saving_runtime
 from logjax import experiment
 from logjax.errors import LogjaxError
 from logjax.examples.protocol import protocol_of
-from logjax.oversamplers.shared import share_stage
+from logjax.oversamplers.reuse import reuse_stage
 from logjax.run import Run, finished, stage
 from logjax.seqgan.collapse import collapses
 from logjax.seqgan.fit import PHASE, STAGES, fit_generators
@@ -259,7 +259,7 @@ def test_a_stage_that_is_copied_brings_its_learning_curve(tmp_path):
     run.runtime.progress.measure('read', lines=3)
     if run is other:
       run.runtime.progress.measure('adversarial', epoch=0, reward=0.9)
-    share_stage(run, run.workdir / 'oversampler', [np.arange(3)], ('seed',), make, ('adversarial',))
+    reuse_stage(run, run.workdir / 'oversampler', [np.arange(3)], ('seed',), make, ('adversarial',))
   assert reproducible(other.workdir) == reproducible(one.workdir)
   assert len(reproducible(other.workdir)) == 4
 
@@ -274,7 +274,7 @@ def test_a_damaged_file_of_a_shared_stage_is_made_again_by_what_the_message_says
 
   def share(name: str) -> None:
     run = run_of(tmp_path / name, tmp_path / 'shared')
-    share_stage(run, run.workdir / 'oversampler', [np.arange(3)], ('seed',), make, ('adversarial',))
+    reuse_stage(run, run.workdir / 'oversampler', [np.arange(3)], ('seed',), make, ('adversarial',))
 
   share('one')
   [kept_stage] = (tmp_path / 'shared').iterdir()

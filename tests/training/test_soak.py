@@ -16,7 +16,7 @@ from absl import logging
 from compiling import compiled_fast
 from saving import saving_runtime
 
-from logjax.studies.subrun import do_part
+from logjax.studies.subrun import run_once
 from logjax.training.checkpoint import restore_params, save_params
 from tests.training.test_loop import fit_line
 
@@ -120,7 +120,7 @@ def test_many_trainings_in_one_process_leave_nothing_behind(tmp_path, monkeypatc
   for number in range(1, TRAININGS + 1):
     workdir = tmp_path / str(number) / 'run'
     with compiled_fast():
-      do_part(config_of(number), workdir, tmp_path / 'cache' / 'logjax', 'the command')
+      run_once(config_of(number), workdir, tmp_path / 'cache' / 'logjax', 'the command')
     left = {path.name for path in workdir.rglob('*') if '.part' in path.name}
     assert not left and not (workdir / 'unfinished').exists()
     shutil.rmtree(workdir.parent)

@@ -1,4 +1,4 @@
-"""A stage that several runs need alike, such as those of a comparison: made once and copied."""
+"""A stage with equal inputs in several runs of a study: made once, then copied."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from logjax.training import hosts
 _MEASURED = 'metrics.json'  # lines of metrics.jsonl
 
 
-def share_stage(
+def reuse_stage(
   run: Run,
   folder: Path,
   arrays: Sequence[np.ndarray],
@@ -29,12 +29,12 @@ def share_stage(
   """Fills a stage's folder, or copies the result of another run with the same inputs.
 
   Args:
-    run: whose stage.
+    run: opened; without `run.shared` the stage is always made.
     folder: of the stage.
-    arrays: all rows that decide the result.
-    fields: all fields of the config that do, or groups of them.
+    arrays: all arrays with an influence on the result.
+    fields: all fields of the config with an influence, or groups of them.
     make: fills a folder, its marker file last.
-    phases: those of metrics.jsonl that belong to the stage.
+    phases: of metrics.jsonl in this stage.
   """
   if run.shared is None:
     make(folder)
@@ -42,6 +42,7 @@ def share_stage(
   config = flatten(run.config.to_dict())
   used = {k: v for k, v in config.items() if any(k == f or k.startswith(f + '.') for f in fields)}
   digest = hashlib.sha256(json.dumps([jax.device_count(), used], sort_keys=True).encode())
+  # The inputs name the folder, so equal inputs find the result of an earlier run.
   for array in arrays:
     digest.update(f'{array.dtype}{array.shape}'.encode() + np.ascontiguousarray(array).tobytes())
   source = run.shared / digest.hexdigest()[:32]
@@ -53,7 +54,7 @@ def share_stage(
   progress = run.runtime.progress
   if new:
     partial, begin = source.with_suffix('.part'), time.monotonic()
-    spent = seconds_before(run).get(folder.name, 0.0)  # by calls that were killed
+    spent = seconds_before(run).get(folder.name, 0.0)  # seconds of killed calls
     shutil.rmtree(partial, ignore_errors=True)
     make(partial)
     write_json(partial / SECONDS, round(spent + time.monotonic() - begin, 3))
@@ -63,10 +64,10 @@ def share_stage(
   advice = f'delete the folder {source} and run the same command again'
   if (source / _MEASURED).exists():
     progress.adopt(read_json(source / _MEASURED, list, advice), *phases)
-  # The time of the run that made it, so that methods are compared fairly.
+  # A copy counts the time of making it, so that methods are compared fairly.
   progress.seconds[folder.name] = read_json(source / SECONDS, float, advice)
   shutil.rmtree(folder, ignore_errors=True)
-  # Copied beside its place and moved there, so that the marker of half a copy is never there.
+  # Copied to another name first: a copy cut short by a kill has no marker file in `folder`.
   partial = folder.with_suffix('.part')
   shutil.rmtree(partial, ignore_errors=True)
   shutil.copytree(source, partial)

@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 from logjax.examples.protocol import protocol_of
-from logjax.oversamplers.shared import share_stage
+from logjax.oversamplers.reuse import reuse_stage
 from logjax.run import Run
 from logjax.settings import resolve
 from logjax.training.runtime import quiet_runtime
@@ -36,7 +36,7 @@ def share(run: Run, folder, made: list, array=(1, 2)) -> str:
     (target / 'summary.json').write_text(str(len(made)))
 
   folder.parent.mkdir(exist_ok=True)
-  share_stage(
+  reuse_stage(
     run._replace(workdir=folder.parent), folder, [np.array(array)], ('seqgan', 'seed'), make
   )
   assert not list(folder.parent.glob('*.part'))
