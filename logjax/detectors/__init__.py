@@ -15,7 +15,8 @@ A detector module has
   save(folder, detector)                                fitted.json last
   restore(config, folder) -> Detector
 
-A file in this folder is a detector; `config.detector.name` is its name. No list names them all.
+Every file in this folder is a detector, and `config.detector.name` is the file's name: there is no
+other list.
 """
 
 import importlib
@@ -25,7 +26,7 @@ from types import ModuleType
 
 from logjax.errors import LogjaxError
 
-# The simple detectors that every result is printed beside, by kind; none needs oversampling.
+# The simple detectors printed beside every result, by kind; none needs oversampling.
 BASELINES = {
   'lines': ('majority', 'unseen', 'lookup', 'nearest', 'tfidf_lr', 'random_forest'),
 }
@@ -37,7 +38,7 @@ def names() -> tuple[str, ...]:
 
 
 def check_name(name: str) -> None:
-  """Checks that there is a detector of a name, without importing it.
+  """Checks for a detector of this name, without importing it.
 
   Raises:
     LogjaxError: with the names of all detectors.

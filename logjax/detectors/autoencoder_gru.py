@@ -58,11 +58,11 @@ class Detector(NamedTuple):
 
   Attributes:
     autoencoders: parameters of the normal and the abnormal one.
-    mean: of the features over the training lines [S, C]; 0 where noise.scale is 'absolute'.
-    scale: their standard deviation [S, C]; 1 where it is 'absolute'.
+    mean: of the features over the training lines [S, C]; 0 if noise.scale is 'absolute'.
+    scale: their standard deviation [S, C]; 1 if noise.scale is 'absolute'.
     classifiers: parameters of every repetition.
     vocabulary: V of the lines' tokens.
-    thresholds: score from which a line is abnormal, of every repetition [R].
+    thresholds: lowest abnormal score, of every repetition [R].
     history: loss and accuracy of each repetition's training, and its number of epochs.
   """
 
@@ -82,7 +82,7 @@ def fit(
 
   Args:
     config: of the run, resolved.
-    data: examples and their split; test lines are read only where a leak says so.
+    data: examples and their split; test lines are read only with a leak.
     key: consumed.
     runtime: devices, progress, checkpoints.
   """
@@ -133,9 +133,9 @@ def repetition_splits(
 ) -> list[Split]:
   """Returns the split of every repetition.
 
-  In the paper each repetition draws its own training and validation lines. That is done only where
-  oversampler and autoencoders have seen all lines. Else a repetition would validate on lines that
-  they learned from.
+  In the paper each repetition draws its own training and validation lines. Here this needs leaks by
+  which oversampler and autoencoders have learned from all lines anyway. Without these leaks a
+  repetition would validate on lines of their training.
   """
   redrawn = (
     protocol.oversampler_sees_test
@@ -156,16 +156,16 @@ def score(
   *,
   key: jax.Array,
 ) -> np.ndarray:
-  """Returns the probability that lines are abnormal, for every repetition, float32 [R, M].
+  """Returns the probability of being abnormal of some lines, float32 [R, M].
 
-  Labels are read only with the leak label_routed_encoder, and only then they are needed.
+  Labels are read, and needed, only with the leak label_routed_encoder.
 
   Args:
     config: of the run, resolved.
     detector: fitted.
     examples: all of them.
     rows: indices of the examples to score [M].
-    key: the one that `fit` had, for the noise of the leak noise_on_test.
+    key: the key of `fit`, for the noise of the leak noise_on_test.
   """
   protocol, settings = protocol_of(config), config.detector
   noise = _noise(config, jax.random.split(key, 3)[1])
@@ -185,22 +185,23 @@ def explain(
   examples: Examples,
   index: np.ndarray,
 ) -> list[list[Reason]]:
-  """Names the positions that raise the score most, for the distinct lines `index`.
+  """Names the tokens with the largest fall of the mean score, for the distinct lines `index`.
 
-  A position's weight is the fall of the score, averaged over the repetitions, when the features of
-  the position are replaced by their means over the training lines.
+  The fall is measured with the features of the token's position replaced by their means over the
+  training lines.
   """
   settings, tokens = config.detector, examples.distinct.tokens[index]
   encode = make_encode(settings.autoencoder, tokens.shape[1], detector.vocabulary)
   table = (encode(detector.autoencoders, tokens) - detector.mean) / detector.scale
   if settings.autoencoder.output == 'code':
-    return [[] for _ in index]  # units of a code stand at no position
+    return [[] for _ in index]  # the units of a code have no position in the line
   reasons = []
   texts = encoder.vocabulary.decode(tokens)
   for text, row in zip(texts, table, strict=True):
     words = text.split()
+    # Variant 0 is the line itself; variant i + 1 has the mean, 0 when standardised, at position i.
     variants = np.repeat(row[None], len(words) + 1, axis=0)
-    variants[np.arange(len(words)) + 1, np.arange(len(words))] = 0.0  # the mean, standardised
+    variants[np.arange(len(words)) + 1, np.arange(len(words))] = 0.0
     scores = _mean_score(settings, detector, variants)
     falls = scores[0] - scores[1:]
     top = [i for i in np.argsort(-falls, kind='stable')[:3] if falls[i] > 0]
@@ -211,7 +212,7 @@ def explain(
 def _mean_score(
   settings: ml_collections.ConfigDict, detector: Detector, table: np.ndarray
 ) -> np.ndarray:
-  """Scores standardised features [U, S, C], the mean over the repetitions [U]."""
+  """Scores standardised features [U, S, C]; returns the mean over the repetitions [U]."""
   table, count = _shaped(settings, table), len(table)
   clean = np.zeros(count, bool)
   rows = FeatureRows(table, np.arange(count), clean, clean, np.arange(count))
@@ -245,7 +246,7 @@ def _fit_autoencoders(
       config.detector.autoencoder,
       examples.distinct.tokens,
       rows,
-      valid if len(valid) else rows,  # where no line of the class validates
+      valid if len(valid) else rows,  # the class may have no validation line
       vocabulary=vocabulary,
       key=jax.random.fold_in(key, i),
       runtime=runtime,
@@ -274,14 +275,20 @@ def _features(
 
 
 def _shaped(settings: ml_collections.ConfigDict, table: np.ndarray) -> np.ndarray:
-  """Lays features [U, S, C] out for the GRU (A12): S steps of C, or one step of all."""
+  """Shapes features [U, S, C] for the GRU (A12): S steps of C features, or one step of S * C."""
   return table.reshape(len(table), 1, -1) if settings.gru.layout == 'features' else table
 
 
 def _moments(
   settings: ml_collections.ConfigDict, table: np.ndarray, index: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns mean and deviation of each feature over the training lines, or 0 and 1."""
+  """Returns mean and deviation of each feature over the training lines, or 0 and 1.
+
+  Args:
+    settings: `config.detector.noise`.
+    table: distinct features [U, S, C].
+    index: the distinct features of each training line [N].
+  """
   if settings.scale == 'absolute':
     return np.zeros(table.shape[1:], np.float32), np.ones(table.shape[1:], np.float32)
   counts = np.bincount(index, minlength=len(table)).astype(np.float64)[:, None, None]
@@ -313,14 +320,14 @@ def save(folder: Path, detector: Detector) -> None:
 
 
 def restore(config: ml_collections.ConfigDict, folder: Path) -> Detector:
-  """Restores the detector that `save` wrote, on any number of devices.
+  """Restores a detector written by `save`, on any number of devices.
 
   Args:
     config: of the run, resolved.
     folder: of the detector.
 
   Raises:
-    LogjaxError: when there is none, or one of another shape.
+    LogjaxError: the folder has no detector, or one of another shape.
   """
   about = read_json(folder / 'fitted.json', dict, f'delete {folder} and run --mode=train')
   saved = load_arrays(folder / 'features.npz', ('mean', 'scale'))

@@ -43,7 +43,7 @@ class Detector(NamedTuple):
   Attributes:
     classifiers: parameters of every repetition.
     vocabulary: V of the lines' tokens.
-    thresholds: score from which a line is abnormal, of every repetition [R].
+    thresholds: lowest abnormal score, of every repetition [R].
     history: loss and accuracy of each repetition's training, and its number of epochs.
   """
 
@@ -103,10 +103,14 @@ def explain(
   examples: Examples,
   index: np.ndarray,
 ) -> list[list[Reason]]:
-  """Names the tokens whose removal lowers the mean score most, for the distinct lines `index`."""
+  """Names the tokens with the largest fall of the mean score, for the distinct lines `index`.
+
+  The fall is that of the score of a line without the token.
+  """
   reasons, tokens = [], examples.distinct.tokens[index]
   for text, row in zip(encoder.vocabulary.decode(tokens), tokens, strict=True):
     words = text.split()
+    # The line itself, then the line without its i-th token, padded to the same length.
     variants = [row] + [np.append(np.delete(row, i), 0) for i in range(len(words))]
     scores = _probability(config, detector, np.stack(variants)).mean(axis=0)
     falls = scores[0] - scores[1:]
@@ -139,7 +143,7 @@ def save(folder: Path, detector: Detector) -> None:
 
 
 def restore(config: ml_collections.ConfigDict, folder: Path) -> Detector:
-  """Restores the detector that `save` wrote, on any number of devices."""
+  """Restores a detector written by `save`, on any number of devices."""
   about = read_json(folder / 'fitted.json', dict, f'delete {folder} and run --mode=train')
   model = _model(config, about['vocabulary'])
   row = np.zeros(config.text.length, np.int32)

@@ -1,6 +1,6 @@
 """Looks up the share of abnormal training lines with the same masked text.
 
-A list of known texts. It shows how much of a result is memory. U distinct lines, K known texts.
+A list of known texts: as a baseline it measures memory alone. U distinct lines.
 """
 
 from pathlib import Path
@@ -52,7 +52,7 @@ def score(
   """Returns the share of each distinct line's text, float64 [1, U].
 
   A new text gets the share among all training lines: the best guess without looking at the text.
-  It ranks between texts that are always normal and texts that never are.
+  So it ranks above texts with normal lines only, and below texts with abnormal lines only.
   """
   del config, key
   return _shares(detector, examples)[None]
@@ -91,7 +91,7 @@ def save(folder: Path, detector: Detector) -> None:
 
 
 def restore(config: ml_collections.ConfigDict, folder: Path) -> Detector:
-  """Reads the detector that `save` wrote."""
+  """Reads a detector written by `save`."""
   del config
   about = read_json(folder / 'fitted.json', dict, f'delete {folder} and train again')
   return Detector(about['shares'], about['overall'], tuple(about['thresholds']))

@@ -1,6 +1,6 @@
 """Gives every line the same score: the share of abnormal training lines.
 
-The floor of every comparison. So every line is called what most training lines are, as by
+The floor of every comparison. Every line gets the majority class of the training lines, as by
 scikit-learn's `DummyClassifier(strategy='prior')`. U distinct lines.
 """
 
@@ -35,7 +35,11 @@ class Detector(NamedTuple):
 def fit(
   config: ml_collections.ConfigDict, data: Data, *, key: jax.Array, runtime: Runtime
 ) -> Detector:
-  """Measures the share of abnormal training lines."""
+  """Measures the share of abnormal training lines.
+
+  Raises:
+    LogjaxError: there is no training line.
+  """
   del config, key, runtime
   if not len(data.split.train):
     raise LogjaxError('there is no training row: give a larger training share (config.split)')
@@ -69,7 +73,7 @@ def save(folder: Path, detector: Detector) -> None:
 
 
 def restore(config: ml_collections.ConfigDict, folder: Path) -> Detector:
-  """Reads the detector that `save` wrote."""
+  """Reads a detector written by `save`."""
   del config
   about = read_json(folder / 'fitted.json', dict, f'delete {folder} and train again')
   return Detector(about['share'])

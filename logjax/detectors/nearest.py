@@ -1,13 +1,13 @@
-"""Scores a line by the training text that it shares most of its words with (1-NN).
+"""Scores a line by the training text with the most similar set of words (1-NN).
 
-Near are texts whose sets of words have a large Jaccard similarity s. Let p be the share of abnormal
-lines among the training lines with the nearest set. The score is 0.5 + s (p - 0.5): the neighbour
-decides on which side of 0.5 it is, the distance how far from it. Of equally near sets the one with
-most training lines counts, then the first in the alphabet. A text that shares no word with any
-training text gets 0.5.
+Let s be the Jaccard similarity of the two sets of words, and p the share of abnormal lines among
+the training lines with the nearest set. The score is 0.5 + s (p - 0.5): the neighbour decides the
+side of 0.5, and the similarity decides the distance from 0.5. Of equally near sets the one with
+most training lines is taken, then the first in the alphabet. Without a common word with any
+training text, the score is 0.5.
 
-U distinct lines, K known word sets. Known sets are looked up; each other set is compared with all
-of them: 10,000 new sets and 30,000 known ones take 6 seconds on one core.
+U distinct lines, K known word sets. Known sets are looked up. Every other set is compared with all
+known ones: 10,000 new sets and 30,000 known ones take 6 seconds on one core.
 """
 
 from pathlib import Path
@@ -31,8 +31,8 @@ KIND, NEEDS, SCORES = 'lines', 'labels', 'distinct'
 TITLE = 'nearest neighbour'
 RULES: dict[str, Rule] = {}
 
-_MOST_SETS = 50_000  # known sets, the most frequent ones, that others are compared with
-_MOST_WORDS = 1_000  # words of a set that are compared, first in the alphabet: bounds the memory
+_MOST_SETS = 50_000  # known sets to compare with, the most frequent ones
+_MOST_WORDS = 1_000  # words of a set to compare, first in the alphabet: bounds the memory
 
 
 class Detector(NamedTuple):
@@ -40,7 +40,7 @@ class Detector(NamedTuple):
 
   Attributes:
     words: the words of each set in alphabetical order, joined by a space, String [K].
-    share: of abnormal lines among those with the set, float64 [K].
+    share: fraction of abnormal lines among the lines with each set, float64 [K].
     thresholds: one.
     history: empty; nothing is trained in epochs.
   """
@@ -83,7 +83,7 @@ def explain(
   examples: Examples,
   index: np.ndarray,
 ) -> list[list[Reason]]:
-  """Gives the words that the nearest training text lacks, and that text, for lines `index`."""
+  """Names the words missing from the nearest training text, and this text, for lines `index`."""
   del config, encoder
   reasons = []
   found = _scores(detector, examples.distinct.masked[index])
@@ -111,7 +111,7 @@ def _scores(detector: Detector, texts: np.ndarray) -> pl.DataFrame:
 
 
 def _word_set() -> pl.Expr:
-  """The distinct words of a text in alphabetical order, joined by a space."""
+  """Returns the distinct words of a text in alphabetical order, joined by a space."""
   return pl.col('text').str.extract_all(r'\S+').list.unique().list.sort().list.join(' ')
 
 
@@ -133,7 +133,7 @@ def save(folder: Path, detector: Detector) -> None:
 
 
 def restore(config: ml_collections.ConfigDict, folder: Path) -> Detector:
-  """Reads the detector that `save` wrote."""
+  """Reads a detector written by `save`."""
   del config
   about = read_json(folder / 'fitted.json', dict, f'delete {folder} and train again')
   share = load_arrays(folder / 'share.npz', ('share',))['share']

@@ -1,6 +1,6 @@
 """A random forest on TF-IDF features of a line's words and pairs of words.
 
-scikit-learn grows the trees. They are saved as plain arrays and scored with NumPy, so that a saved
+scikit-learn grows the trees. They are saved as plain arrays and scored with NumPy. So a saved
 forest does not depend on the version of scikit-learn. U distinct lines, F terms, K trees.
 """
 
@@ -12,10 +12,9 @@ import ml_collections
 import numpy as np
 import polars as pl
 
-from logjax.errors import LogjaxError
 from logjax.evaluation.thresholds import choose_threshold
 from logjax.examples.lines import Encoder, text_counts
-from logjax.examples.terms import Terms, features, fit_terms
+from logjax.examples.terms import Terms, features, fit_labelled
 from logjax.examples.types import Data, Examples, Reason
 from logjax.files import load_arrays, read_json, save_arrays, write_json
 from logjax.rules import Rule, at_least
@@ -36,7 +35,7 @@ class Forest(NamedTuple):
     root: first node of each tree, int64 [K].
     left: node for features up to the threshold; -1 for a leaf, int64 [nodes].
     right: node for larger ones, int64 [nodes].
-    feature: term that a node looks at; 0 for a leaf, int64 [nodes].
+    feature: term of a node's decision; 0 for a leaf, int64 [nodes].
     threshold: of that feature, float64 [nodes].
     value: share of abnormal training weight in a node, float64 [nodes].
   """
@@ -66,48 +65,35 @@ def fit(
   Both classes weigh the same. `config.seed` seeds the bootstrap and the choice of features.
 
   Raises:
-    LogjaxError: for training lines of one class only, or without a single word.
+    LogjaxError: as `fit_labelled` does.
   """
   del key, runtime
   # Not at the top: scoring with a saved detector needs no scikit-learn.
   from sklearn.ensemble import RandomForestClassifier
 
   examples, (train, valid, _) = data.examples, data.split
-  known = text_counts(examples, train)
-  counts = known.select('normal', 'abnormal').to_numpy()
-  if not counts.any(axis=0).all():
-    raise LogjaxError(
-      f'a random forest needs both classes, and all {counts.sum():,} training rows are of one: '
-      'give a larger training share (config.split) or other files'
-    )
-  terms = fit_terms(known['text'])
-  if not terms.terms:
-    raise LogjaxError(
-      f'none of the {counts.sum():,} training rows has a word: look at the masks (config.text)'
-    )
-  text, label = np.nonzero(counts)
-  weights = (counts / counts.sum(axis=0))[text, label]
+  known = fit_labelled(text_counts(examples, train), 'a random forest')
+  of_class = known.abnormal.astype(int)
+  weights = known.rows / np.bincount(of_class, known.rows)[of_class]
   model = RandomForestClassifier(config.detector.random_forest.trees, random_state=config.seed)
-  # The sum of the weights decides nothing; a mean of 1 keeps them away from rounding.
-  model.fit(
-    features(terms, known['text'])[text],
-    label.astype(bool),
-    sample_weight=weights * len(weights) / weights.sum(),
-  )
-  detector = Detector(terms, _forest_of(model), ())
+  # The trees do not depend on the sum of the weights; a mean of 1 avoids rounding of small ones.
+  weights = weights * len(weights) / weights.sum()
+  model.fit(known.features, known.abnormal, sample_weight=weights)
+  detector = Detector(known.terms, _forest_of(model), ())
   scores = _probability(detector, examples)[examples.index[valid]]
   threshold = choose_threshold(config.detector.threshold, examples.abnormal[valid], scores)
   return detector._replace(thresholds=(threshold,))
 
 
 def _forest_of(model: Any) -> Forest:
-  """Copies the trees of scikit-learn into arrays."""
+  """Copies the trees of scikit-learn into arrays, one tree after the other."""
   sizes = [tree.tree_.node_count for tree in model.estimators_]
   root = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
   parts = []
   for begin, estimator in zip(root, model.estimators_, strict=True):
     tree = estimator.tree_
     leaf = tree.children_left < 0
+    # Children are numbered within their tree: `begin` makes them places in the joined arrays.
     value = tree.value[:, 0, :]
     parts.append(
       (
@@ -142,7 +128,10 @@ def _probability(detector: Detector, examples: Examples) -> np.ndarray:
 
 
 def _leaves(forest: Forest, table: np.ndarray) -> np.ndarray:
-  """Lets every row [U, F] fall through every tree: the leaves [U, K]."""
+  """Finds the leaf of every row [U, F] in every tree, int64 [U, K].
+
+  All rows descend one level at a time; those at a leaf stay there.
+  """
   node = np.repeat(forest.root[None], len(table), axis=0)
   row = np.arange(len(table))[:, None]
   while True:
@@ -161,9 +150,9 @@ def explain(
   examples: Examples,
   index: np.ndarray,
 ) -> list[list[Reason]]:
-  """Names the terms whose decisions raised the probability most, for the distinct lines `index`.
+  """Names the terms with the most raising decisions, for the distinct lines `index`.
 
-  A decision raises it by the difference between a node's child and the node, over K.
+  A decision raises the probability by the difference between a node's child and the node, over K.
   """
   del config, encoder
   texts = pl.Series(examples.distinct.masked[index], dtype=pl.String)
@@ -177,7 +166,7 @@ def explain(
         small = row[feature] <= forest.threshold[node]
         child = int(forest.left[node] if small else forest.right[node])
         change = float(forest.value[child] - forest.value[node]) / len(forest.root)
-        if row[feature] > 0:  # an absent word is no reason that a reader can look at
+        if row[feature] > 0:  # a reader cannot look at an absent word
           raised[feature] = raised.get(feature, 0.0) + change
         node = child
     top = sorted(raised.items(), key=lambda item: -item[1])[:_REASONS]
@@ -197,7 +186,7 @@ def save(folder: Path, detector: Detector) -> None:
 
 
 def restore(config: ml_collections.ConfigDict, folder: Path) -> Detector:
-  """Reads the detector that `save` wrote."""
+  """Reads a detector written by `save`."""
   del config
   arrays = load_arrays(folder / 'forest.npz', ('idf', *Forest._fields))
   about = read_json(folder / 'fitted.json', dict, f'delete {folder} and train again')

@@ -1,6 +1,6 @@
 """Logistic regression on TF-IDF features of a line's words and pairs of words.
 
-The baseline that is hardest to beat on lines. U distinct lines, F terms.
+Usually the strongest baseline on lines. U distinct lines, F terms.
 """
 
 from pathlib import Path
@@ -12,10 +12,9 @@ import numpy as np
 import polars as pl
 from scipy import special
 
-from logjax.errors import LogjaxError
 from logjax.evaluation.thresholds import choose_threshold
 from logjax.examples.lines import Encoder, text_counts
-from logjax.examples.terms import Terms, features, fit_terms
+from logjax.examples.terms import Terms, features, fit_labelled
 from logjax.examples.types import Data, Examples, Reason
 from logjax.files import load_arrays, read_json, save_arrays, write_json
 from logjax.rules import Rule, above
@@ -55,7 +54,7 @@ def fit(
 ) -> Detector:
   """Fits the regression; the penalty is chosen by average precision on the validation lines.
 
-  It is fitted on the distinct pairs of text and label, each weighted by its rows, which equals a
+  The fit is on the distinct pairs of text and label, weighted by their numbers of rows: it equals a
   fit on all rows. Both classes weigh the same.
 
   Args:
@@ -65,7 +64,7 @@ def fit(
     runtime: not used.
 
   Raises:
-    LogjaxError: for training lines of one class only, or without a single word.
+    LogjaxError: as `fit_labelled` does.
   """
   del key, runtime
   # Not at the top: scoring with a saved detector needs no scikit-learn.
@@ -73,23 +72,7 @@ def fit(
   from sklearn.metrics import average_precision_score
 
   examples, (train, valid, _) = data.examples, data.split
-  known = text_counts(examples, train)
-  counts = known.select('normal', 'abnormal').to_numpy()
-  if not counts.any(axis=0).all():
-    kind = 'abnormal' if counts[:, 1].any() else 'normal'
-    raise LogjaxError(
-      f'TF-IDF with logistic regression needs both classes, and all {counts.sum():,} training '
-      f'rows are {kind}: give a larger training share (config.split) or other files'
-    )
-  terms = fit_terms(known['text'])
-  if not terms.terms:
-    raise LogjaxError(
-      f'none of the {counts.sum():,} training rows has a word: look at the masks (config.text)'
-    )
-  text, label = np.nonzero(counts)
-  x, y = features(terms, known['text'])[text], label.astype(bool)
-  weights = counts[text, label].astype(np.float64)
-
+  known = fit_labelled(text_counts(examples, train), 'TF-IDF with logistic regression')
   valid_abnormal = examples.abnormal[valid]
   both = valid_abnormal.any() and not valid_abnormal.all()
   grid = [config.detector.tfidf_lr.c] if config.detector.tfidf_lr.c else list(_GRID)
@@ -97,13 +80,14 @@ def fit(
   best, best_precision = None, -1.0
   for c in grid:
     model = LogisticRegression(C=c, class_weight='balanced', max_iter=10_000)
-    model.fit(x, y, sample_weight=weights)
-    detector = Detector(terms, model.coef_[0], float(model.intercept_[0]), c, ())
+    model.fit(known.features, known.abnormal, sample_weight=known.rows.astype(np.float64))
+    detector = Detector(known.terms, model.coef_[0], float(model.intercept_[0]), c, ())
     precision = 0.0
     if both:
       scores = _probability(detector, examples)[examples.index[valid]]
       precision = average_precision_score(valid_abnormal, scores)
-    if precision > best_precision:  # of equally good penalties the stronger one
+    # C rises along the grid, so of equally good penalties the strongest is chosen.
+    if precision > best_precision:
       best, best_precision = detector, precision
   scores = _probability(best, examples)[examples.index[valid]]
   threshold = choose_threshold(config.detector.threshold, valid_abnormal, scores)
@@ -131,13 +115,13 @@ def explain(
   examples: Examples,
   index: np.ndarray,
 ) -> list[list[Reason]]:
-  """Names the terms that raise the logit most, for the distinct lines `index`."""
+  """Names the terms with the largest part in the logit, for the distinct lines `index`."""
   del config, encoder
   texts = pl.Series(examples.distinct.masked[index], dtype=pl.String)
   weighted = features(detector.terms, texts).multiply(detector.coefficients).tocsr()
   reasons = []
   for row in range(len(texts)):
-    begin, end = weighted.indptr[row : row + 2]
+    begin, end = weighted.indptr[row : row + 2]  # the entries of this row of the sparse matrix
     columns, values = weighted.indices[begin:end], weighted.data[begin:end]
     order = np.argsort(-values, kind='stable')[:_REASONS]
     found = [
@@ -165,7 +149,7 @@ def save(folder: Path, detector: Detector) -> None:
 
 
 def restore(config: ml_collections.ConfigDict, folder: Path) -> Detector:
-  """Reads the detector that `save` wrote."""
+  """Reads a detector written by `save`."""
   del config
   arrays = load_arrays(folder / 'coefficients.npz', ('idf', 'coefficients'))
   about = read_json(folder / 'fitted.json', dict, f'delete {folder} and train again')

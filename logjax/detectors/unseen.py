@@ -35,7 +35,7 @@ class Detector(NamedTuple):
 def fit(
   config: ml_collections.ConfigDict, data: Data, *, key: jax.Array, runtime: Runtime
 ) -> Detector:
-  """Remembers the masked texts of the normal training lines."""
+  """Collects the masked texts of the normal training lines."""
   del config, key, runtime
   known = text_counts(data.examples, data.split.train).filter(pl.col('normal') > 0)
   return Detector(frozenset(known['text']))
@@ -57,7 +57,7 @@ def explain(
   examples: Examples,
   index: np.ndarray,
 ) -> list[list[Reason]]:
-  """Names the text that no normal training line has, for the distinct lines `index`."""
+  """Names the text if it is new, for the distinct lines `index`."""
   del config, encoder
   texts = examples.distinct.masked[index]
   return [[] if text in detector.known else [Reason('unseen_text', text)] for text in texts]
@@ -70,7 +70,7 @@ def save(folder: Path, detector: Detector) -> None:
 
 
 def restore(config: ml_collections.ConfigDict, folder: Path) -> Detector:
-  """Reads the detector that `save` wrote."""
+  """Reads a detector written by `save`."""
   del config
   about = read_json(folder / 'fitted.json', dict, f'delete {folder} and train again')
   return Detector(frozenset(about['known']))

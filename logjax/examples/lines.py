@@ -278,7 +278,7 @@ def text_counts(examples: Examples, rows: np.ndarray) -> pl.DataFrame:
     Columns `text`, `normal` and `abnormal` (numbers of rows), sorted by text.
 
   Raises:
-    LogjaxError: when there is no row.
+    LogjaxError: there is no row.
   """
   if not len(rows):
     raise LogjaxError('there is no training row: give a larger training share (config.split)')

@@ -12,6 +12,8 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
+from logjax.errors import LogjaxError
+
 _BATCH = 50_000  # texts split into words at a time: bounds the memory
 
 
@@ -25,6 +27,49 @@ class Terms(NamedTuple):
 
   terms: tuple[str, ...]
   idf: np.ndarray
+
+
+class LabelledFeatures(NamedTuple):
+  """The distinct pairs of text and label of the training rows, P of them.
+
+  Attributes:
+    terms: of the texts.
+    features: TF-IDF of each pair's text, float64 [P, F].
+    abnormal: the label of each pair, bool [P].
+    rows: number of training rows of each pair, int64 [P].
+  """
+
+  terms: Terms
+  features: sparse.csr_array
+  abnormal: np.ndarray
+  rows: np.ndarray
+
+
+def fit_labelled(known: pl.DataFrame, method: str) -> LabelledFeatures:
+  """Fits terms on the texts of training rows and pairs their features with the labels.
+
+  Args:
+    known: columns `text`, `normal` and `abnormal`, as of `lines.text_counts`.
+    method: the classifier that needs them, for the error message.
+
+  Raises:
+    LogjaxError: the rows are of one class only, or have no word at all.
+  """
+  counts = known.select('normal', 'abnormal').to_numpy()
+  if not counts.any(axis=0).all():
+    kind = 'abnormal' if counts[:, 1].any() else 'normal'
+    raise LogjaxError(
+      f'{method} needs both classes, and all {counts.sum():,} training rows are {kind}: give a '
+      'larger training share (config.split) or other files'
+    )
+  terms = fit_terms(known['text'])
+  if not terms.terms:
+    raise LogjaxError(
+      f'none of the {counts.sum():,} training rows has a word: look at the masks (config.text)'
+    )
+  text, label = np.nonzero(counts)
+  table = features(terms, known['text'])[text]
+  return LabelledFeatures(terms, table, label.astype(bool), counts[text, label])
 
 
 def fit_terms(texts: pl.Series) -> Terms:
