@@ -1,4 +1,4 @@
-"""The command line: parsed, written out to be run again, and the environment that it needs."""
+"""The command line: parse it, answer its mistakes, print it again, prepare the libraries."""
 
 import importlib.machinery
 import importlib.util
@@ -32,15 +32,15 @@ class ConfigFile(flags.ArgumentParser):
   """Parser of --config=FILE:CHOICE, for the flag that ml_collections defines.
 
   FILE is looked up in the working directory, then in the checkout. While it is loaded, the folder
-  above it and the checkout are importable, so that `from configs import default` works from any
-  working directory.
+  above it and the checkout are importable, so `from configs import default` works from any working
+  directory.
   """
 
   def parse(self, argument: str) -> ConfigDict:
     """Calls `get_config` of the file and returns its result, locked.
 
     Raises:
-      ValueError: in one line, to which absl adds the flag.
+      ValueError: one line; absl adds the flag to it.
     """
     name, *choice = argument.split(':', 1)
     folders = dict.fromkeys((Path.cwd(), CHECKOUT))
@@ -67,10 +67,10 @@ class ConfigFile(flags.ArgumentParser):
 
 
 def check_config(mode: str, config: ConfigDict | None) -> None:
-  """Refuses a configuration that the mode cannot have, before JAX and Polars are loaded.
+  """Checks the configuration of a mode before JAX and Polars are loaded.
 
   Raises:
-    LogjaxError: when there is none, when it is of another mode, or for a wrong value.
+    LogjaxError: it is missing, it belongs to another mode, or a value is wrong.
   """
   if config is None:
     if mode not in RESTORE:
@@ -84,10 +84,14 @@ def check_config(mode: str, config: ConfigDict | None) -> None:
 
 
 def find_workdir(mode: str, given: str | None) -> Path:
-  """Returns the folder of the run: as given, or named after --config.
+  """Returns the folder of the run: --workdir, or a folder named after --config.
+
+  Args:
+    mode: of the run.
+    given: the value of --workdir, or None.
 
   Raises:
-    LogjaxError: when it is a file, or when there is nothing to name it after.
+    LogjaxError: it is a file, or both flags are missing.
   """
   if given is not None:
     if Path(given).exists() and not Path(given).is_dir():
@@ -104,9 +108,9 @@ def find_workdir(mode: str, given: str | None) -> Path:
 
 
 def prepare_devices(mode: str, config: ConfigDict | None, workdir: Path, place: tuple) -> None:
-  """Joins the other processes of the run, and refuses more devices than there are for a new run.
+  """Joins the other processes of the run, and checks the number of devices of a new run.
 
-  A resumed run may have fewer devices than it began with.
+  A resumed run may have fewer devices than at its beginning.
 
   Args:
     mode: of the run.
@@ -115,7 +119,7 @@ def prepare_devices(mode: str, config: ConfigDict | None, workdir: Path, place: 
     place: the flags --coordinator, --processes and --process.
 
   Raises:
-    LogjaxError: also for a mode of one process that is given several.
+    LogjaxError: there are too few devices, or the mode does not take several processes.
   """
   if mode in NEW and 'oracle' not in config:
     from logjax.training import hosts  # loads JAX
@@ -149,7 +153,7 @@ def run(main: Callable[[Stopping], None]) -> int:
       main(stopping)
     return 0
   except BrokenPipeError:
-    # The reader of the output, such as `head`, has enough. Python must not flush the rest.
+    # The reader of the output, such as `head`, has ended. Python must not flush the rest.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
   except (KeyboardInterrupt, Stopped) as stop:
@@ -167,7 +171,7 @@ def parse(argv: list[str]) -> None:
   """Parses the program's name and its flags into absl's FLAGS.
 
   Raises:
-    LogjaxError: one line, in the words of absl or ml_collections.
+    LogjaxError: one line with the text of absl or ml_collections.
   """
   try:
     rest = flags.FLAGS(argv)
@@ -179,7 +183,7 @@ def parse(argv: list[str]) -> None:
     raise LogjaxError(str(error)) from error
   except (AttributeError, KeyError) as error:  # ml_collections, for a field that does not exist
     reason = error
-    while isinstance(reason, Exception):
+    while isinstance(reason, Exception):  # the text is in the innermost exception
       reason = reason.args[0]
     raise LogjaxError(f'--config has no field {" ".join(str(reason).split())}') from error
   if len(rest) > 1:
@@ -203,7 +207,7 @@ def cache_folder() -> Path:
 
 
 def prepare_libraries() -> None:
-  """Sets what JAX reads when it is imported, and quietens the loggers that are noisy."""
+  """Sets JAX's environment variables before its import, and quietens noisy loggers."""
   os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(cache_folder() / 'jax'))
   os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
   use_all_cores()
@@ -214,9 +218,9 @@ def prepare_libraries() -> None:
 def use_all_cores() -> None:
   """Makes a device of every CPU core, at most 8, unless the environment sets their number.
 
-  On two cores rollouts are 1.5 to 1.8 times as fast on two devices as on one that uses both.
-  Results are equal up to rounding, and long training magnifies rounding. Set JAX_NUM_CPU_DEVICES to
-  repeat the results of another machine.
+  On two cores rollouts are 1.5 to 1.8 times as fast on two devices as on one device with both
+  cores. Results are equal up to rounding, and long training magnifies rounding. Set
+  JAX_NUM_CPU_DEVICES to repeat the results of another machine.
   """
   if 'xla_force_host_platform_device_count' not in os.environ.get('XLA_FLAGS', ''):
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()

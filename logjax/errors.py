@@ -1,4 +1,4 @@
-"""The exception whose message is meant for the user, and the line that a user gets for an error."""
+"""The exception for the user's mistakes, and the one line printed for an error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # a wrong flag is answered before Polars is loaded
 
 # No room on the disk, no room in the user's quota, and a file larger than the system allows.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# Fields that lower the memory of a run, those that help most first.
+# Fields that lower the memory of a run, in order of their effect.
 _LESS_MEMORY = (
   'seqgan.rollout_block, seqgan.batch, detector.autoencoder.batch, detector.gru.batch, text.length '
   'or the sizes of the layers'
@@ -19,14 +19,14 @@ _LESS_MEMORY = (
 
 
 class LogjaxError(Exception):
-  """A mistake that the user can mend: one line with what is wrong, where, and what to do.
+  """A mistake that the user can mend, in one line: the mistake, its place, and the cure.
 
-  `main.py` prints the message without a traceback and exits with 2. Any other exception is a defect
-  of logjax and keeps its traceback.
+  `command_line.run` prints the message without a traceback and exits with 2. Any other exception is
+  a defect of logjax and keeps its traceback.
 
   Attributes:
-    rejected: file (its name), line (1-based) and text of the log lines that do not fit the format,
-      if there are too many of them; None for every other mistake.
+    rejected: the log lines outside the format, if there are too many of them: columns file (its
+      name), line (1-based) and text; None for every other mistake.
   """
 
   def __init__(self, message: str, *, rejected: pl.DataFrame | None = None):
@@ -35,21 +35,22 @@ class LogjaxError(Exception):
 
 
 def is_full(error: BaseException) -> bool:
-  """Tells whether the system, TensorStore or Polars had no room to write."""
+  """Returns true if the system, TensorStore or Polars had no room to write."""
+  # TensorStore and Polars raise other exceptions, with the system's text for the error number.
   if isinstance(error, OSError) and error.errno in _FULL:
     return True
   return any(os.strerror(number) in str(error) for number in _FULL)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-  """Tells whether NumPy (MemoryError) or JAX had no memory left."""
+  """Returns true if NumPy (MemoryError) or JAX had no memory left."""
   # JAX says RESOURCE_EXHAUSTED on an accelerator, and INTERNAL with these words on a CPU.
   words = ('RESOURCE_EXHAUSTED', 'Out of memory')
   return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def explain(error: Exception) -> str | None:
-  """Returns the line that the user gets for an error, or None for a defect of logjax."""
+  """Returns the line to print for an error, or None for a defect of logjax."""
   if isinstance(error, LogjaxError):
     return str(error)
   if is_full(error):

@@ -54,18 +54,18 @@ class Fitted(NamedTuple):
 
 
 def train(run: Run, command: str, *, keep_scores: bool = False) -> dict[str, Any]:
-  """Runs all stages and returns the results, which are also in results.json and report.html.
+  """Runs all stages, writes results.json and report.html, and returns the results.
 
   Args:
-    run: opened, its workdir claimed.
+    run: opened.
     command: the command line, for results.json.
-    keep_scores: writes the scores of every test row to scores.npz too.
+    keep_scores: writes the score of every test row to scores.npz too.
   """
   encoded = encode(run, read(run))
   oversampled = oversample(run, encoded)
   data = add_generated(run, encoded, oversampled)
   fitted = fit(run, data)
-  # Checkpoints of a call that was killed after its last stage and before they were deleted.
+  # An earlier call may have been killed between its last stage and this line.
   run.runtime.checkpoints.delete()
   with run.runtime.progress.stage('test'):
     scores = test_scores(run, data, fitted)
@@ -97,14 +97,14 @@ def train(run: Run, command: str, *, keep_scores: bool = False) -> dict[str, Any
 
 
 def evaluate(run: Run) -> dict[str, Any]:
-  """Restores the run from its workdir and returns its test numbers; trains nothing.
+  """Restores a run from its workdir and returns its test numbers, without training.
 
   Returns:
     `origin`, `protocol`, `leaks`, `detector`, `test`, `test_std`, `test_unseen`, `test_real`,
     `natural_precision` and `repetitions`, each as in results.json.
 
   Raises:
-    LogjaxError: when the workdir holds no finished training.
+    LogjaxError: the workdir holds no finished training.
   """
   summary = finished(run, 'oversampler')
   if summary is None or finished(run, 'detector') is None:
@@ -114,20 +114,21 @@ def evaluate(run: Run) -> dict[str, Any]:
   module = detectors.load(run.config.detector.name)
   fitted = Fitted(module, module.restore(run.config, run.workdir / 'detector'))
   scores = test_scores(run, data, fitted)
-  named = about(run, encoded, fitted)
-  kept = {name: named[name] for name in ('origin', 'protocol', 'leaks', 'detector')}
-  return kept | _test_results(encoded, data, fitted, scores)
+  blocks = about(run, encoded, fitted)
+  blocks = {name: blocks[name] for name in ('origin', 'protocol', 'leaks', 'detector')}
+  return blocks | _test_results(encoded, data, fitted, scores)
 
 
 def generate(run: Run, count: int) -> pl.Series:
-  """Restores the generators and returns `count` generated lines as text.
+  """Restores the generators and returns `count` generated lines as text, String [count].
 
-  It needs no log, except with the oversampler 'random', which has no generators: it reads the log
-  again and repeats abnormal lines of it.
+  The log is not needed. Only the oversampler 'random' reads it again: it has no generators, and
+  repeats abnormal lines.
 
   Raises:
-    LogjaxError: when the workdir holds no trained generators, and as `read` does.
+    LogjaxError: the workdir holds no trained generators; or as `read` does.
   """
+  # Not the key of training: otherwise these would be the rows that the run has drawn already.
   key = jax.random.fold_in(run.keys['sampling'], 1)
   name = run.config.oversampler.name
   if TABLE[name].repeats:
@@ -145,7 +146,7 @@ def generate(run: Run, count: int) -> pl.Series:
 
 
 def oversample(run: Run, encoded: Encoded) -> Oversampled:
-  """Makes rows out of the abnormal rows that the protocol allows."""
+  """Makes rows out of the abnormal rows allowed by the protocol."""
   oversampled = stage(
     run,
     'oversampler',
@@ -183,7 +184,7 @@ def add_generated(run: Run, encoded: Encoded, oversampled: Oversampled) -> Data:
 
 
 def fit(run: Run, data: Data) -> Fitted:
-  """Trains the detector that the configuration names."""
+  """Trains the detector `config.detector.name`."""
   module = detectors.load(run.config.detector.name)
 
   def make(folder) -> None:
@@ -224,7 +225,7 @@ def test_scores(run: Run, data: Data, fitted: Fitted) -> np.ndarray:
 
 
 def about(run: Run, encoded: Encoded, fitted: Fitted) -> dict[str, Any]:
-  """Returns the blocks that say which run this is."""
+  """Returns the blocks of results.json about the run itself, before any result."""
   config = run.config
   return {
     'origin': encoded.corpus.origin,
@@ -245,7 +246,7 @@ def about(run: Run, encoded: Encoded, fitted: Fitted) -> dict[str, Any]:
 def details_of(
   encoded: Encoded, data: Data, oversampled: Oversampled, scores: np.ndarray, fitted: Fitted
 ) -> dict[str, Any]:
-  """Returns the single lines that the report shows."""
+  """Returns the single lines for the report."""
   counts = np.bincount(oversampled.index, minlength=len(oversampled.distinct))
   logs = encoded.corpus.logs
   return {

@@ -13,7 +13,7 @@ import numpy as np
 
 from logjax.errors import LogjaxError
 
-# What NumPy and the readers of zip files raise for files that were cut or changed.
+# Exceptions of NumPy and the readers of zip files for files that were cut or changed.
 _DAMAGE = (
   zipfile.BadZipFile,
   zlib.error,
@@ -34,14 +34,14 @@ _DAMAGE = (
 def load_arrays(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
   """Reads all arrays of an .npz file by their names.
 
-  An array of Python objects would be a pickle, which can run code when it is read: it is refused.
+  Arrays of Python objects are refused: they would be pickles, and reading a pickle can run code.
 
   Args:
     path: of the file.
-    names: of arrays that must be in it.
+    names: of the arrays to expect in it.
 
   Raises:
-    LogjaxError: when the file is missing, damaged, or not of numbers.
+    LogjaxError: the file is missing, damaged, or not of numbers.
   """
   with _refused(path), np.load(path, allow_pickle=False) as file:
     arrays = {name: file[name] for name in file.files}
@@ -51,7 +51,7 @@ def load_arrays(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
 
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
-  """Writes arrays to an .npz file that appears whole or not at all."""
+  """Writes arrays to an .npz file; after a kill it is whole or absent."""
   partial = path.with_name('part.' + path.name)
   np.savez(partial, **arrays)
   partial.replace(path)
@@ -59,7 +59,7 @@ def save_arrays(path: Path, **arrays: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def _refused(path: Path) -> Iterator[None]:
-  """Says in one line what is wrong with a file."""
+  """Turns the exceptions of a damaged file into a LogjaxError."""
   try:
     yield
   except _DAMAGE as error:
@@ -70,15 +70,15 @@ def _refused(path: Path) -> Iterator[None]:
 
 
 def read_json(path: Path, kind: type, cure: str) -> Any:
-  """Reads what `write_json` wrote.
+  """Reads a file written by `write_json`.
 
   Args:
     path: of the file.
-    kind: of the value, such as `dict`.
-    cure: what to do where the file is damaged or missing, for the user.
+    kind: type of the value, such as `dict`.
+    cure: advice for the user if the file is damaged or missing.
 
   Raises:
-    LogjaxError: when it cannot be read, or holds something else.
+    LogjaxError: the file cannot be read, or its value is of another type.
   """
   try:
     value = json.loads(path.read_text(encoding='utf-8'))
@@ -96,7 +96,7 @@ def read_json(path: Path, kind: type, cure: str) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-  """Writes JSON to a file that appears whole or not at all."""
+  """Writes JSON to a file; after a kill it is whole or absent."""
   partial = path.with_name(path.name + '.part')
   partial.write_text(json.dumps(value, indent=2, allow_nan=False) + '\n')
   partial.replace(path)

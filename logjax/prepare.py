@@ -23,12 +23,12 @@ class Encoded(NamedTuple):
   """The real examples of a log.
 
   Attributes:
-    corpus: where the lines come from.
-    encoder: of their kind, fitted on what the protocol allows.
+    corpus: source of the lines.
+    encoder: of their kind, fitted on the examples allowed by the protocol.
     examples: all of them, in the order of the log.
-    split: which of them train, validate and test.
-    by: the order of the split: 'time', 'line' (where a file has no times), 'random' or 'text'.
-    blocks: of results.json that only this kind has.
+    split: of the examples.
+    by: the rule of the split: 'time', 'line' (if a file has no times), 'random' or 'text'.
+    blocks: the kind's own blocks of results.json.
   """
 
   corpus: Corpus
@@ -40,7 +40,7 @@ class Encoded(NamedTuple):
 
 
 def read(run: Run) -> Corpus:
-  """Reads the corpus; reports where it comes from and which lines are odd.
+  """Reads the corpus; prints its source and the number of odd lines.
 
   Raises:
     LogjaxError: as `open_corpus` does.
@@ -68,11 +68,11 @@ def read(run: Run) -> Corpus:
 
 
 def encode(run: Run, corpus: Corpus) -> Encoded:
-  """Splits the examples, fits the encoder on those that may be seen, and encodes them all.
+  """Splits the examples, fits the encoder on the allowed ones, and encodes them all.
 
   Raises:
-    LogjaxError: when there are no labels, a side of the split lacks a class, or an earlier call
-      found other lines.
+    LogjaxError: there are no labels, a side of the split lacks a class, or the log has changed
+      since an earlier call.
   """
   config, protocol, logs = run.config, run.protocol, corpus.logs
   detector = detectors.load(config.detector.name)
@@ -120,7 +120,7 @@ def _encoder(run: Run, kind: ModuleType, fit: Callable[[], Any]) -> Any:
 
 
 def source_line(name: str, origin: str, paths: Sequence[str]) -> str:
-  """Returns the line that says where the lines come from."""
+  """Returns the printed line about the source of a corpus."""
   if origin == 'simulated':
     return f'SIMULATED {name} corpus: no log was given, so the lines below are made up'
   return f'{name} corpus ({origin}): {", ".join(paths)}'

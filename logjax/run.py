@@ -1,7 +1,7 @@
-"""A run and its workdir: claimed, locked, its finished stages, their times, and named keys.
+"""A run and its workdir: claim, lock, finished stages, seconds, and named keys.
 
 A stage saves its result in a folder of the workdir, its marker file last. If the marker exists, the
-stage is restored and not made again: the same command resumes a run.
+stage is restored and not made again. So the same command resumes a run.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from logjax.training.stopping import Stopping
 
 Result = TypeVar('Result')
 REMOVE = 'remove it and run the same command again'  # advice for a damaged file that is made again
-# Of config.json and the folders beside it; raised when an older workdir cannot be continued.
+# Version of config.json and the folders beside it; raised when older workdirs cannot be resumed.
 FORMAT = 2
 # The marker file of each stage.
 MARKERS = {'encoder': 'encoder.json', 'oversampler': 'summary.json', 'detector': 'fitted.json'}
@@ -38,17 +38,17 @@ _KEYS = ('oversampler', 'sampling', 'detector')
 
 
 class Run(NamedTuple):
-  """A run, as every mode uses it.
+  """A run in its workdir.
 
   Attributes:
     config: resolved.
     protocol: of the run.
     workdir: of the run.
-    cache: where simulated corpora are kept.
-    keys: named, for everything random.
+    cache: the folder of simulated corpora.
+    keys: random keys by name.
     runtime: devices, progress, checkpoints and stopping.
-    shared: where runs leave results for each other; None for nowhere.
-    lock: of the workdir; None for a run without one.
+    shared: the folder of results for other runs of a study; None outside a study.
+    lock: of the workdir; None if the run does not write.
   """
 
   config: ml_collections.ConfigDict
@@ -75,13 +75,13 @@ def open_run(
 
   Args:
     config, workdir, cache, shared: those of `Run`.
-    new: whether the workdir may be a new one.
-    quiet: print nothing on the terminal.
-    stopping: of the process; None where no signal is answered.
+    new: allows a new workdir, and locks it; false for reading a trained run.
+    quiet: prints nothing on the terminal.
+    stopping: of the process; None if no signal is answered.
 
   Raises:
-    LogjaxError: when the workdir belongs to another config, to another process, or to none and
-      `new` is false.
+    LogjaxError: the workdir belongs to another config or another process, or it is empty and `new`
+      is false.
   """
   if not new:
     read_config(workdir)
@@ -101,14 +101,14 @@ def open_run(
 
 
 def reopen_run(workdir: Path, cache: Path, *, stopping: Stopping | None = None) -> Run:
-  """Opens the run of a workdir with the configuration that it was trained with; writes nothing.
+  """Opens the run of a workdir with its saved configuration; writes nothing.
 
   Args:
     workdir, cache: those of `Run`.
-    stopping: of the process; None where no signal is answered.
+    stopping: of the process; None if no signal is answered.
 
   Raises:
-    LogjaxError: when the workdir holds no run, or one of another version.
+    LogjaxError: the workdir holds no run, or one of another version.
   """
   config = unflatten(read_config(workdir))
   # The pace of checkpoints is not saved with a run.
@@ -117,19 +117,19 @@ def reopen_run(workdir: Path, cache: Path, *, stopping: Stopping | None = None) 
 
 
 def release(run: Run) -> None:
-  """Frees a workdir without results, for a corrected command."""
+  """Frees the workdir for a corrected command, unless the run has read its log."""
   if run.lock is not None and not (run.workdir / 'corpus.json').exists():
     (run.workdir / 'config.json').unlink(missing_ok=True)
 
 
 def lock(workdir: Path) -> IO | None:
-  """Locks a workdir until the returned file is closed or nothing refers to it.
+  """Locks a workdir until the returned file is closed or garbage-collected.
 
   The same process may lock a workdir several times; closing one of the files frees it. On a file
-  system without locks nothing is locked. Of several processes process 0 locks for all.
+  system without locks this does nothing. Of several processes process 0 locks for all.
 
   Raises:
-    LogjaxError: when another process has locked the workdir, or it cannot be written.
+    LogjaxError: another process has locked the workdir, or it cannot be written.
   """
   import fcntl  # not on Windows
 
@@ -142,40 +142,37 @@ def lock(workdir: Path) -> IO | None:
     raise LogjaxError(f'cannot write to --workdir={workdir}: {error.strerror}') from error
   try:
     fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except (
-    BlockingIOError,
-    PermissionError,
-  ) as error:  # the system has either for a lock that is held
+  except (BlockingIOError, PermissionError) as error:  # systems differ: both mean a held lock
     file.close()
     raise LogjaxError(
       f'another process is at work in {workdir}: wait for it, or choose another --workdir'
     ) from error
-  except OSError:
+  except OSError:  # a file system without locks
     pass
   return file
 
 
 def claim_workdir(config: ml_collections.ConfigDict, workdir: Path) -> None:
-  """Writes config.json, or checks that the workdir belongs to the same configuration.
+  """Writes config.json, or compares it with the configuration if it exists.
 
   Raises:
-    LogjaxError: when it belongs to another one; names the fields.
+    LogjaxError: the workdir belongs to another configuration; names the fields.
   """
-  mine = _decisive(config)
+  fields = _decisive(config)
   path = workdir / 'config.json'
   if hosts.first():
     try:
       workdir.mkdir(parents=True, exist_ok=True)
       if not path.exists():
-        write_json(path, {'format': FORMAT} | mine)
+        write_json(path, {'format': FORMAT} | fields)
     except OSError as error:
       raise LogjaxError(f'cannot write to --workdir={workdir}: {error.strerror}') from error
   hosts.wait('claimed')
-  theirs = read_config(workdir)
+  saved = read_config(workdir)
   differ = [
-    f'{name} is {theirs.get(name)!r} there and {mine.get(name)!r} here'
-    for name in sorted(mine.keys() | theirs.keys())
-    if theirs.get(name) != mine.get(name)
+    f'{name} is {saved.get(name)!r} there and {fields.get(name)!r} here'
+    for name in sorted(fields.keys() | saved.keys())
+    if saved.get(name) != fields.get(name)
   ]
   if differ:
     raise LogjaxError(
@@ -185,10 +182,10 @@ def claim_workdir(config: ml_collections.ConfigDict, workdir: Path) -> None:
 
 
 def read_config(workdir: Path) -> dict[str, Any]:
-  """Reads the configuration of a workdir, dotted names.
+  """Reads the configuration of a workdir by dotted names.
 
   Raises:
-    LogjaxError: when the workdir holds no run, or one of another version, or its file is damaged.
+    LogjaxError: the workdir holds no run or one of another version, or config.json is damaged.
   """
   path = workdir / 'config.json'
   try:
@@ -196,7 +193,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
   except FileNotFoundError:
     raise LogjaxError(f'{workdir} holds no run: use --mode=train with this workdir first') from None
   except OSError:
-    pass  # reading it gives the reason
+    pass  # `read_json` gives the reason
   fields = read_json(path, dict, 'choose another --workdir')
   version = fields.pop('format', 1)
   if version != FORMAT:
@@ -208,21 +205,21 @@ def read_config(workdir: Path) -> dict[str, Any]:
 
 
 def config_digest(config: ml_collections.ConfigDict) -> str:
-  """Returns a SHA-256 of all fields with an influence on the results."""
+  """Computes the SHA-256 of all fields with an influence on the results."""
   return hashlib.sha256(json.dumps(_decisive(config), sort_keys=True).encode()).hexdigest()
 
 
 def _decisive(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """Returns all fields with an influence on the results, all but `checkpoint`, by dotted names."""
+  """Returns the fields with an influence on the results, by dotted names: not `checkpoint`."""
   fields = flatten(config.to_dict())
   return {name: value for name, value in fields.items() if not name.startswith('checkpoint.')}
 
 
 def check_examples(run: Run, examples: Examples, split: Split) -> None:
-  """Writes corpus.json, or checks that the log still gives the same examples.
+  """Writes corpus.json, or compares it with the examples if it exists.
 
   Raises:
-    LogjaxError: when the examples are others than before, or than those of another process.
+    LogjaxError: the examples differ from those of an earlier call, or of another process.
   """
   digest = hashlib.sha256()
   arrays = (*jax.tree.leaves(examples.distinct), examples.index, examples.abnormal, *split)
@@ -254,7 +251,7 @@ def stage(
   """Makes a stage's result, or restores it if an earlier call has finished the stage.
 
   Args:
-    run: whose stage.
+    run: opened.
     name: of the stage and of its folder in the workdir.
     make: fills a folder, its marker file last.
     restore: from the folder and the content of the marker file to the result.
@@ -267,7 +264,7 @@ def stage(
         make(folder)
       hosts.wait(name)
     result = restore(run.workdir / name, finished(run, name))
-  if new:  # else the checkpoints are of a later stage, in which an earlier call was stopped
+  if new:  # otherwise the checkpoints are of a later stage, stopped in an earlier call
     run.runtime.checkpoints.delete()
   elif name in seconds_before(run):
     del run.runtime.progress.seconds[name]  # the time of restoring does not count
@@ -285,7 +282,7 @@ def finished(run: Run, name: str) -> dict | None:
 
 @contextlib.contextmanager
 def _output_folder(folder: Path) -> Iterator[Path]:
-  """Yields the folder for a stage's output; process 0 alone keeps it."""
+  """Yields the folder for a stage's output; a temporary one for processes other than 0."""
   if hosts.first():
     yield folder
   else:
@@ -296,6 +293,7 @@ def _output_folder(folder: Path) -> Iterator[Path]:
 def save_seconds(run: Run) -> dict[str, float]:
   """Saves and returns the seconds of every stage, earlier calls included."""
   before, now = seconds_before(run), run.runtime.progress.seconds
+  # A stage counts its time from the first call on, so the larger value is the complete one.
   seconds = before | {name: max(s, before.get(name, 0.0)) for name, s in now.items()}
   if hosts.first():
     write_json(run.workdir / SECONDS, seconds)

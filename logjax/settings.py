@@ -1,7 +1,7 @@
 """Settings of a run: values checked by the rules of the modules in use, 'auto' resolved.
 
-Detectors, kinds of examples and oversamplers are loaded by the names in the configuration. So
-nothing here imports them, and a wrong name is answered before anything heavy is loaded.
+Detectors, kinds of examples and oversamplers are loaded by the names in the configuration, not
+imported at the top. So a wrong name is answered before anything heavy is loaded.
 """
 
 import importlib
@@ -17,7 +17,7 @@ from logjax.errors import LogjaxError
 from logjax.examples.protocol import protocol_of
 from logjax.rules import Rule, at_least, between, boolean, choice, fraction
 
-# Seeds that NumPy, JAX and scikit-learn all take, and no two of which give JAX the same key.
+# Allowed by NumPy, JAX and scikit-learn. JAX makes a different key of each.
 _SEED = between(0, 2**32 - 1)
 RULES: dict[str, Rule] = {
   'seed': _SEED,
@@ -33,26 +33,26 @@ RULES: dict[str, Rule] = {
   'split.abnormal_train': at_least(0),
   'ladder.repetitions': at_least(1),
   'compare.repetitions': at_least(1),
-  # Of fewer draws the ends of an interval would be single ones.
+  # With fewer draws the ends of a 95 % interval would be one or two draws each.
   'ladder.draws': at_least(100),
   'compare.draws': at_least(100),
 }
 _PAPER_SHARE = 0.05  # share of all rows outside the paper's test set
-# Parts of the configuration that only runs of several runs read.
-_MODES = ('ladder', 'compare')
+# Parts of the configuration for studies only.
+_STUDIES = ('ladder', 'compare')
 
 
 def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-  """Checks all values and fills in what depends on the protocol and the corpus.
+  """Checks all values and replaces 'auto' and None by values for the protocol and the corpus.
 
   Args:
     config: as in `configs/default.py`.
 
   Returns:
-    A copy without 'auto' or None, and without the parts that only other modes read.
+    A copy without the parts for studies.
 
   Raises:
-    LogjaxError: for a value that the field does not take.
+    LogjaxError: for a value outside the field's rule.
   """
   config = config.copy_and_resolve_references().unlock()
   protocol = protocol_of(config)
@@ -63,9 +63,9 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   rules = {**rules, **_load(f'examples.{detector.KIND}').RULES, **detector.RULES}
   check(config, rules)
   check_gan(config.seqgan)
-  for mode in _MODES:
-    if mode in config:
-      del config[mode]
+  for study in _STUDIES:
+    if study in config:
+      del config[study]
   paper = config.protocol == 'paper'
   for name, rule in rules.items():
     if rule.auto is not None and _get(config, name) in ('auto', None):
@@ -91,10 +91,10 @@ def _load(module: str) -> ModuleType:
 
 
 def check(config: ml_collections.ConfigDict, rules: Mapping[str, Rule]) -> None:
-  """Checks the fields that a configuration has.
+  """Checks the fields of a configuration; rules of absent fields are ignored.
 
   Raises:
-    LogjaxError: for the first value that its rule refuses.
+    LogjaxError: for the first value outside its rule.
   """
   fields = flatten(config.to_dict())
   for name, rule in rules.items():
@@ -103,10 +103,10 @@ def check(config: ml_collections.ConfigDict, rules: Mapping[str, Rule]) -> None:
 
 
 def check_gan(seqgan: ml_collections.ConfigDict) -> None:
-  """Checks the fields of `config.seqgan` that depend on each other.
+  """Checks fields of `config.seqgan` against each other.
 
   Raises:
-    LogjaxError: for the first that do not fit.
+    LogjaxError: for the first contradiction.
   """
   if seqgan.rows_per_epoch % seqgan.batch:
     raise LogjaxError('--config.seqgan.rows_per_epoch must be a multiple of seqgan.batch')
@@ -119,10 +119,10 @@ def check_filters(widths: Sequence[int], filters: Sequence[int], where: str) -> 
   Args:
     widths: of the convolutions.
     filters: number of filters of each width.
-    where: the part of the configuration that they are fields of.
+    where: the name of their part of the configuration.
 
   Raises:
-    LogjaxError: for convolutions that no discriminator can have.
+    LogjaxError: the lengths differ, the widths do not rise, or none is 1 or 2.
   """
   if len(widths) != len(filters):
     raise LogjaxError(f'{where}.filter_widths and {where}.filters must have equal lengths')
@@ -158,6 +158,7 @@ def unflatten(flat: Mapping[str, Any]) -> ml_collections.ConfigDict:
 
 
 def _get(config: ml_collections.ConfigDict, name: str) -> Any:
+  """Returns the field of a dotted name."""
   for step in name.split('.'):
     config = config[step]
   return config

@@ -1,4 +1,4 @@
-"""Single lines that a report shows: `details.json`. R repetitions, N test rows."""
+"""Single lines for a report: `details.json`. R repetitions, N test rows."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -54,16 +54,19 @@ def generated_details(
     logs: the lines behind the real examples.
     examples: real ones, of the kind `lines`.
     distinct: distinct generated rows, int32 [U, T].
-    counts: how often each was generated [U].
+    counts: number of generated rows of each [U].
     decode: from token rows to their texts.
   """
   if not len(distinct):
     return []
+  # By falling count, equals in their order. One half of the list is the most frequent rows, the
+  # other half is spread evenly over the rest.
   order = np.lexsort((np.arange(len(distinct)), -counts))
   half = _GENERATED // 2
   rest = np.linspace(half, len(order) - 1, min(half, max(0, len(order) - half))).astype(int)
   chosen = order[np.unique(np.concatenate([np.arange(min(half, len(order))), rest]))]
-  # The first abnormal line of every distinct row, rows in the order of their tokens.
+  # The first abnormal line of every distinct row. Rows that are equal in tokens may differ in
+  # masked text, so the rows are made distinct by tokens once more.
   used, first = np.unique(examples.index[examples.abnormal], return_index=True)
   lines = examples.first[examples.abnormal][first]
   tokens, place = np.unique(examples.distinct.tokens[used], axis=0, return_index=True)
@@ -84,7 +87,7 @@ def generated_details(
 def _mistakes(
   logs: Logs, data: Data, abnormal: np.ndarray, score: np.ndarray, called: np.ndarray
 ) -> list[dict[str, Any]]:
-  """Lists the missed abnormal rows with the lowest scores, the false alarms with the highest.
+  """Lists the missed abnormal rows with the lowest scores and the false alarms with the highest.
 
   Real rows only, and each masked text once.
   """

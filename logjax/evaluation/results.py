@@ -1,4 +1,4 @@
-"""The blocks of `results.json` that every kind of run has. R repetitions, N test rows."""
+"""The blocks of `results.json` for every kind of example. R repetitions, N test rows."""
 
 import importlib.metadata
 import platform
@@ -34,42 +34,46 @@ def test_results(
   history: Sequence[Mapping[str, float]],
   share: float,
 ) -> dict[str, Any]:
-  """Returns the test numbers: `test` to `repetitions` of results.json.
+  """Measures the blocks `test` to `repetitions` of results.json.
 
-  `test_real` is measured on the test rows that were not generated. `test_unseen` is measured on
-  those of them whose group (masked text) no real training row has: the same rows for every
-  oversampler. `natural_precision` is the precision of `test`, re-weighted to the share of abnormal
-  rows in the log, the mean over repetitions; None where the test has no generated rows.
+    test               all test rows, the mean over repetitions.
+    test_std           the standard deviation over repetitions.
+    test_real          the real test rows.
+    test_unseen        the real test rows with a group (masked text) of no real training row: the
+                       same rows for every oversampler.
+    natural_precision  the precision of `test`, re-weighted to the share of abnormal rows in the
+                       log; None without generated test rows.
+    repetitions        every repetition, with the history of its training.
 
   Args:
     data: all rows and their split.
     scores: of the test rows [R, N].
-    thresholds: of the repetitions.
-    history: of their training.
+    thresholds: of the repetitions [R].
+    history: of the trainings [R].
     share: of abnormal rows in the log.
   """
   test = data.split.test
   abnormal, real = data.examples.abnormal[test], ~data.examples.generated[test]
 
-  def each(of: np.ndarray) -> list[dict[str, Any]]:
+  def measured(rows: np.ndarray) -> list[dict[str, Any]]:
     return [
-      evaluate_scores(abnormal[of], score[of], threshold)
+      evaluate_scores(abnormal[rows], score[rows], threshold)
       for score, threshold in zip(scores, thresholds, strict=True)
     ]
 
-  everything = each(np.ones(len(test), bool))
-  mean, std = average(everything)
+  all_rows = measured(np.ones(len(test), bool))
+  mean, std = average(all_rows)
   natural = None
   if not real.all():
-    natural = average([natural_precision(metrics, share) for metrics in everything])[0]
+    natural = average([natural_precision(metrics, share) for metrics in all_rows])[0]
   return {
     'test': {'rows': len(test), 'synthetic_rows': int((~real).sum()), **mean},
     'test_std': std,
-    'test_unseen': average(each(real & ~seen_groups(data)))[0],
-    'test_real': average(each(real))[0],
+    'test_unseen': average(measured(real & ~seen_groups(data)))[0],
+    'test_real': average(measured(real))[0],
     'natural_precision': natural,
     'repetitions': [
-      {**metrics, **training} for metrics, training in zip(everything, history, strict=True)
+      {**metrics, **training} for metrics, training in zip(all_rows, history, strict=True)
     ],
   }
 
@@ -106,18 +110,18 @@ def _counts(examples: Examples, side: np.ndarray) -> dict[str, int]:
 
 
 def seen_groups(data: Data) -> np.ndarray:
-  """Marks the test rows with a group (masked text) that a real training row has, bool [N].
+  """Marks the test rows with the group (masked text) of a real training row, bool [N].
 
-  Generated rows are ignored, so the unseen test rows are the same for every oversampler.
+  Generated training rows are ignored, so the marks are the same for every oversampler.
   """
   group, real = data.examples.group, real_rows(data.examples, data.split.train)
   return np.isin(group[data.split.test], group[real])
 
 
 def generated_share(data: Data) -> float | None:
-  """Returns the share of the rows of `test_unseen` whose text generated training rows have.
+  """Returns the fraction of the rows of `test_unseen` with the text of a generated training row.
 
-  None where there is no such row.
+  None if `test_unseen` has no row.
   """
   group, generated = data.examples.group, data.examples.generated
   train, test = data.split.train, data.split.test
@@ -127,12 +131,12 @@ def generated_share(data: Data) -> float | None:
 
 
 def real_rows(examples: Examples, rows: np.ndarray) -> np.ndarray:
-  """Returns those of some rows that were not generated."""
+  """Selects the real ones of some rows (indices)."""
   return rows[~examples.generated[rows]]
 
 
 def without_generated(data: Data) -> Data:
-  """Returns the same data with generated rows left out of training and validation."""
+  """Removes the generated rows from training and validation."""
   split = data.split
   train, valid = (real_rows(data.examples, side) for side in (split.train, split.valid))
   return data._replace(split=Split(train, valid, split.test))
@@ -142,7 +146,7 @@ def environment(devices: int) -> dict[str, Any]:
   """Returns the blocks `versions`, `device` and `git_commit`.
 
   Args:
-    devices: most devices that the run may use; 0 for all.
+    devices: greatest number of devices to use; 0 for all.
   """
   return {
     'versions': {name: importlib.metadata.version(name) for name in _VERSIONS},
@@ -153,15 +157,18 @@ def environment(devices: int) -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-  """The commit of this checkout, with '+changes' when files differ from it; None outside of one.
+  """Returns the commit of this checkout; None outside of a checkout.
 
-  Another repository that logjax is installed in is not its checkout.
+  It ends with '+changes' if files differ from the commit. A virtual environment inside another
+  project's repository is not a checkout of logjax.
   """
   file = Path(__file__)
   try:
+    # The path of this file in the repository that tracks it; '' if none does.
     name = _git(file.parent, 'ls-files', '--full-name', file.name)
     if name != f'logjax/evaluation/{file.name}':
       return None
+    # --exclude=* leaves tags out, so the answer is always a commit.
     options = ('--always', '--abbrev=12', '--dirty=+changes', '--exclude=*')
     return _git(file.parent, 'describe', *options)
   except (OSError, subprocess.SubprocessError):

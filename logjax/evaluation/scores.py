@@ -1,4 +1,4 @@
-"""Scores of examples by a detector module, and the scores of the test rows that are saved.
+"""Scoring of examples by a detector module, and the saved scores of the test rows.
 
 N test rows, R repetitions, U distinct examples.
 """
@@ -18,7 +18,7 @@ from logjax.examples.types import Data, Examples
 from logjax.files import load_arrays, save_arrays
 from logjax.training.runtime import Runtime
 
-_ROWS_AT_ONCE = 16_384  # of detectors that score row by row: bounds the memory
+_ROWS_AT_ONCE = 16_384  # for detectors with SCORES = 'rows': bounds the memory
 _BASELINE = 'baseline_'
 _THRESHOLD = 'threshold_of_'
 
@@ -33,7 +33,7 @@ def score_examples(
   key: jax.Array,
   runtime: Runtime,
 ) -> np.ndarray:
-  """Scores some examples, each distinct one once where the detector allows it.
+  """Scores some examples, each distinct one once if the detector allows it.
 
   Args:
     module: of the detector.
@@ -41,8 +41,8 @@ def score_examples(
     detector: fitted.
     examples: all of them.
     rows: indices of the examples to score [N].
-    key: the one that the detector was fitted with.
-    runtime: shows the progress of detectors that score row by row.
+    key: the key of the detector's fit.
+    runtime: shows the progress of a detector with SCORES = 'rows'.
 
   Returns:
     Scores, higher is more abnormal [R, N].
@@ -63,15 +63,15 @@ def score_examples(
 
 
 class TestScores(NamedTuple):
-  """The scores of a run's test rows, saved so that runs can be compared row by row.
+  """The scores of a run's test rows, saved for comparisons of runs row by row.
 
   Attributes:
     origin: first line of each row, -1 for a generated one, int64 [N].
     abnormal: the truth, bool [N].
     group: id of the masked text, int64 [N].
-    seen: marks rows whose masked text a real training row has, bool [N].
+    seen: marks rows with the masked text of a real training row, bool [N].
     scores: of the detector's repetitions, float32 [R, N].
-    thresholds: from which a row is called abnormal, float64 [R].
+    thresholds: lowest abnormal score of each repetition, float64 [R].
     baselines: scores of every baseline, float64 [N] each.
     baseline_thresholds: of every baseline.
   """
@@ -88,7 +88,7 @@ class TestScores(NamedTuple):
   baseline_thresholds: dict[str, float]
 
   def of(self, rows: np.ndarray) -> 'TestScores':
-    """Returns those of some rows, bool [N]."""
+    """Selects some rows; `rows` is bool [N]."""
     return TestScores(
       self.origin[rows],
       self.abnormal[rows],
@@ -129,7 +129,7 @@ def collect_scores(
 
 
 def save_scores(path: Path, scores: TestScores) -> None:
-  """Writes the scores to a file that appears whole or not at all."""
+  """Writes the scores to a file; after a kill it is whole or absent."""
   fields = scores._asdict()
   baselines, thresholds = fields.pop('baselines'), fields.pop('baseline_thresholds')
   fields |= {_BASELINE + name: values for name, values in baselines.items()}
@@ -138,12 +138,12 @@ def save_scores(path: Path, scores: TestScores) -> None:
 
 
 def load_scores(path: Path) -> TestScores:
-  """Reads the scores that `save_scores` wrote.
+  """Reads scores written by `save_scores`.
 
   Raises:
-    LogjaxError: when the file is missing or damaged.
+    LogjaxError: the file is missing or damaged.
   """
-  fields = TestScores._fields[:-2]
+  fields = TestScores._fields[:-2]  # without the two dicts, saved as an array for each name
   saved = load_arrays(path, fields)
 
   def named(prefix: str) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The score from which an example is called abnormal. N examples, G distinct scores.
+"""Thresholds: the lowest score of an abnormal example. N examples, G distinct scores.
 
 NumPy alone is needed here: a saved detector is scored without scikit-learn.
 """
@@ -30,9 +30,9 @@ def choose_threshold(kind: str, abnormal: np.ndarray, scores: np.ndarray) -> flo
 def best_f1_threshold(abnormal: np.ndarray, scores: np.ndarray) -> float:
   """Returns the threshold with the highest abnormal F1 (equation 10), for `score >= threshold`.
 
-  It lies midway between the lowest score that it calls abnormal and the next lower score, so that
-  it does not depend on the last digit of one row. Without a lower score it is the lowest score
-  itself. Of equally good thresholds the highest is taken: it raises the fewest alarms.
+  It lies midway between the lowest score at or above it and the next lower score, so it does not
+  depend on the last digit of one row. Without a lower score it is the lowest score itself. Of
+  equally good thresholds the highest is taken: it raises the fewest alarms.
 
   Args:
     abnormal: bool [N], the truth of the validation rows.
@@ -62,7 +62,7 @@ def best_f1_threshold(abnormal: np.ndarray, scores: np.ndarray) -> float:
 def counts_by_threshold(
   abnormal: np.ndarray, scores: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Counts the rows that are called abnormal with each score as the threshold.
+  """Counts the rows called abnormal with each score as the threshold.
 
   Args:
     abnormal: bool [N], the truth.
