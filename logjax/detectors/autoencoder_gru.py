@@ -98,6 +98,7 @@ def fit(
   table, index = _features(encode, autoencoders, examples, seen, protocol)
   mean, scale = _moments(settings.noise, table, index[np.isin(seen, split.train)])
   table = _shaped(settings, (table - mean) / scale)
+  # The row of `table` for every example; -1 for the test examples, which have none.
   place = np.full(len(examples.index), -1)
   place[seen] = index
   trainer = ClassifierTrainer(

@@ -67,6 +67,7 @@ def fit_labelled(known: pl.DataFrame, method: str) -> LabelledFeatures:
     raise LogjaxError(
       f'none of the {counts.sum():,} training rows has a word: look at the masks (config.text)'
     )
+  # The pairs with at least one row: column 0 counts normal rows, column 1 abnormal ones.
   text, label = np.nonzero(counts)
   table = features(terms, known['text'])[text]
   return LabelledFeatures(terms, table, label.astype(bool), counts[text, label])
