@@ -80,11 +80,12 @@ def run_once(
     run = open_run(resolved, workdir, cache, quiet=True, shared=shared, stopping=stopping)
     results, scores = workdir / 'results.json', workdir / 'scores.npz'
     finished = all(path.exists() for path in (results, scores, workdir / 'report.html'))
-    if not hosts.from_first(finished):
-      experiment.train(run, command, keep_scores=True)
-      _free_memory()
-    hosts.wait('results')
-    return SubRun(read_json(results, dict, REMOVE), load_scores(scores))
+    with run.lock or contextlib.nullcontext():
+      if not hosts.from_first(finished):
+        experiment.train(run, command, keep_scores=True)
+        _free_memory()
+      hosts.wait('results')
+      return SubRun(read_json(results, dict, REMOVE), load_scores(scores))
   except LogjaxError as error:
     raise LogjaxError(f'{workdir.name}: {error}') from error
 
