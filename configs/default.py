@@ -222,8 +222,9 @@ def detector() -> ConfigDict:
   detector.name = 'autoencoder_gru'
   # Trainings of the detector, the paper's "10-fold". A14, [paper]
   detector.repetitions = 10
-  # Score from which a row is abnormal, of baselines too: 'half' (0.5, [paper]) or 'valid_f1' (best
-  # F1 on the validation rows). 'auto': 'valid_f1' if honest, 'half' in the paper's protocol.
+  # Score from which a row is abnormal, of baselines with such a choice too: 'half' (0.5, [paper])
+  # or 'valid_f1' (best F1 on the validation rows). 'auto': 'valid_f1' if honest, 'half' in the
+  # paper's protocol.
   detector.threshold = 'auto'
   detector.autoencoder = autoencoder()
   detector.noise = noise()

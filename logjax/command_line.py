@@ -56,8 +56,16 @@ class ConfigFile(flags.ArgumentParser):
       if not hasattr(module, 'get_config'):
         raise ValueError('this file has no function get_config')
       return module.get_config(*choice).lock()
+    except ValueError:
+      raise
     except SyntaxError as error:
       raise ValueError(f'{error.msg} ({error.filename}, line {error.lineno})') from error
+    except Exception as error:
+      *_, frame = traceback.extract_tb(error.__traceback__)
+      reason = ' '.join(str(error).split()) or 'no reason given'
+      raise ValueError(
+        f'{type(error).__name__}: {reason} ({frame.filename}, line {frame.lineno})'
+      ) from error
     finally:
       sys.path[:] = before
 

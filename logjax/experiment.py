@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import polars as pl
 
-from logjax import detectors
+from logjax import detectors, examples
 from logjax.corpora.source import corpus_block
 from logjax.errors import LogjaxError
 from logjax.evaluation.details import generated_details, line_details
@@ -26,7 +26,6 @@ from logjax.evaluation.results import (
   without_generated,
 )
 from logjax.evaluation.scores import collect_scores, save_scores, score_examples
-from logjax.examples import lines
 from logjax.examples.types import Data
 from logjax.files import write_json
 from logjax.oversamplers.gan import sample_rows
@@ -139,7 +138,8 @@ def generate(run: Run, count: int) -> pl.Series:
   if not TABLE[name].generators:
     raise LogjaxError(f'{run.workdir}: the oversampler {name!r} has no generators to sample from')
   generators = module_of(name).restore(run.config, run.workdir / 'oversampler')
-  encoder = lines.restore(run.workdir / 'encoder')
+  kind = examples.load(detectors.load(run.config.detector.name).KIND)
+  encoder = kind.restore(run.workdir / 'encoder')
   if (finished(run, 'oversampler') or {}).get('origin') == 'simulated':
     run.runtime.progress.say(source_line(run.config.data.corpus, 'simulated', ()))
   return encoder.vocabulary.decode(sample_rows(run.config, generators, count, key=key))
@@ -170,7 +170,7 @@ def oversample(run: Run, encoded: Encoded) -> Oversampled:
 
 def add_generated(run: Run, encoded: Encoded, oversampled: Oversampled) -> Data:
   """Joins real and generated rows."""
-  joined, split = lines.add_generated(
+  joined, split = encoded.kind.add_generated(
     encoded.encoder,
     encoded.examples,
     encoded.split,
@@ -198,13 +198,20 @@ def fit(run: Run, data: Data) -> Fitted:
 def baseline_scores(run: Run, data: Data) -> dict[str, tuple[np.ndarray, float]]:
   """Trains the simple detectors of the same kind on the real rows alone, and scores the test rows.
 
+  A baseline that needs labels is left out, and this is said, if the real training rows are of one
+  class.
+
   Returns:
     name -> scores of the test rows [N], and their threshold.
   """
   kind, real = detectors.load(run.config.detector.name).KIND, without_generated(data)
+  both_classes = len(np.unique(real.examples.abnormal[real.split.train])) == 2
   scored = {}
-  for name in detectors.BASELINES[kind]:
+  for name in detectors.BASELINES.get(kind, ()):
     module = detectors.load(name)
+    if module.NEEDS == 'labels' and not both_classes:
+      run.runtime.progress.say(f'baseline {name}: left out, the training rows are of one class')
+      continue
     detector = module.fit(run.config, real, key=run.keys['detector'], runtime=run.runtime)
     scores = test_scores(run, data, Fitted(module, detector))
     scored[name] = (scores[0], detector.thresholds[0])

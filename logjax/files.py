@@ -22,8 +22,6 @@ _DAMAGE = (
   AttributeError,
   EOFError,
   LookupError,
-  MemoryError,
-  OSError,
   RuntimeError,
   SyntaxError,
   TypeError,
@@ -41,7 +39,7 @@ def load_arrays(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
     names: of the arrays to expect in it.
 
   Raises:
-    LogjaxError: the file is missing, damaged, or not of numbers.
+    LogjaxError: the file is missing, damaged, or not of numbers; or the machine cannot read it.
   """
   with _refused(path), np.load(path, allow_pickle=False) as file:
     arrays = {name: file[name] for name in file.files}
@@ -62,6 +60,11 @@ def _refused(path: Path) -> Iterator[None]:
   """Turns the exceptions of a damaged file into a LogjaxError."""
   try:
     yield
+  except FileNotFoundError:
+    raise LogjaxError(f'{path} is missing: run --mode=train in a new workdir') from None
+  except OSError as error:  # the machine failed, not the file
+    reason = error.strerror or error
+    raise LogjaxError(f'cannot read {path}: {reason}; run the same command again') from error
   except _DAMAGE as error:
     reason = ' '.join(str(error).split())[:120] or type(error).__name__
     raise LogjaxError(

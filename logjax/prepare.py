@@ -27,6 +27,7 @@ class Encoded(NamedTuple):
     encoder: of their kind, fitted on the examples allowed by the protocol.
     examples: all of them, in the order of the log.
     split: of the examples.
+    kind: the module of their kind.
     by: the rule of the split: 'time', 'line' (if a file has no times), 'random' or 'text'.
     blocks: the kind's own blocks of results.json.
   """
@@ -35,6 +36,7 @@ class Encoded(NamedTuple):
   encoder: Any
   examples: Examples
   split: Split
+  kind: ModuleType
   by: str
   blocks: dict[str, Any]
 
@@ -98,20 +100,19 @@ def encode(run: Run, corpus: Corpus) -> Encoded:
     real = kind.encode(encoder, unencoded)
     check_examples(run, real, split)
   by = 'line' if protocol.split_by == 'time' and real.time is None else protocol.split_by
-  encoded = Encoded(corpus, encoder, real, split, by, kind.block(config, encoder, unencoded))
-  text = encoded.blocks['text']
+  blocks = kind.block(config, encoder, unencoded)
   run.runtime.progress.say(
-    f'{logs.lines:,} lines, {int(real.abnormal.sum()):,} abnormal; '
-    f'{text["distinct"]:,} masked texts, {text["vocabulary"]:,} tokens; '
-    f'{text["cut_share"]:.2%} of lines cut to {text["length"]} tokens'
+    f'{logs.lines:,} lines, {int(real.abnormal.sum()):,} abnormal; {kind.summary(blocks)}'
   )
-  return encoded
+  return Encoded(corpus, encoder, real, split, kind, by, blocks)
 
 
 def _encoder(run: Run, kind: ModuleType, fit: Callable[[], Any]) -> Any:
   """Restores the encoder of the run, or fits and saves it."""
   folder = run.workdir / 'encoder'
-  if finished(run, 'encoder') is None:
+  # Before corpus.json is written nothing ties the run to its log: the encoder may be of another.
+  known = hosts.from_first((run.workdir / 'corpus.json').exists())
+  if finished(run, 'encoder') is None or not known:
     encoder = fit()
     if hosts.first():
       kind.save(folder, encoder)

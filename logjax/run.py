@@ -110,7 +110,10 @@ def reopen_run(workdir: Path, cache: Path, *, stopping: Stopping | None = None) 
   Raises:
     LogjaxError: the workdir holds no run, or one of another version.
   """
-  config = unflatten(read_config(workdir))
+  fields = read_config(workdir)
+  if 'protocol' not in fields:
+    raise LogjaxError(f'{workdir} is of configs/oracle.py: only --mode=train resumes it')
+  config = unflatten(fields)
   # The pace of checkpoints is not saved with a run.
   config.checkpoint = ml_collections.ConfigDict({'minutes': 0.0, 'epochs': 0})
   return open_run(config, workdir, cache, new=False, stopping=stopping)
@@ -196,6 +199,8 @@ def read_config(workdir: Path) -> dict[str, Any]:
     pass  # `read_json` gives the reason
   fields = read_json(path, dict, 'choose another --workdir')
   version = fields.pop('format', 1)
+  if not isinstance(version, int):
+    raise LogjaxError(f'{path} is damaged (format {version!r}): choose another --workdir')
   if version != FORMAT:
     age = 'an older' if version < FORMAT else 'a newer'
     raise LogjaxError(

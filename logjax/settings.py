@@ -61,6 +61,13 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   check(config, rules)
   detector = detectors.load(config.detector.name)  # the first heavy import
   rules = {**rules, **_load(f'examples.{detector.KIND}').RULES, **detector.RULES}
+  for name in detectors.BASELINES.get(detector.KIND, ()):  # they train beside every detector
+    rules.update(detectors.load(name).RULES)
+  if config.oversampler.name == 'smote':  # it has an autoencoder of its own
+    autoencoder = detectors.load('autoencoder_gru').RULES
+    rules.update(
+      (name, rule) for name, rule in autoencoder.items() if name.startswith('detector.autoencoder.')
+    )
   check(config, rules)
   check_gan(config.seqgan)
   for study in _STUDIES:

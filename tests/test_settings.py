@@ -188,12 +188,26 @@ def test_every_field_has_a_rule_but_free_text_and_plain_switches():
 
 
 @pytest.mark.parametrize(
-  ('detector', 'field'), [('tfidf_lr', 'random_forest.trees'), ('unseen', 'gru.hidden')]
+  ('detector', 'field'), [('tfidf_lr', 'gru.hidden'), ('unseen', 'autoencoder.batch')]
 )
 def test_the_rules_of_detectors_that_are_not_used_do_not_apply(detector, field):
   config = config_of(detector__name=detector)
   config.update_from_flattened_dict({f'detector.{field}': 0})
   resolve(config)
+
+
+@pytest.mark.parametrize(
+  ('oversampler', 'field', 'value'),
+  [
+    ('none', 'random_forest.trees', 0),
+    ('none', 'tfidf_lr.c', -1.0),
+    ('smote', 'autoencoder.batch', 0),
+  ],
+)
+def test_the_rules_of_baselines_and_of_smotes_autoencoder_apply(oversampler, field, value):
+  config = config_of(detector__name='unseen', oversampler__name=oversampler)
+  config.update_from_flattened_dict({f'detector.{field}': value})
+  assert f'detector.{field}' in message_of(resolve, config)
 
 
 def test_an_unknown_detector_is_answered_with_all_of_them():

@@ -41,7 +41,8 @@ def fit(
   counts = known.select('normal', 'abnormal').to_numpy()
   shares = dict(zip(known['text'], (counts[:, 1] / counts.sum(axis=1)).tolist(), strict=True))
   detector = Detector(shares, float(counts[:, 1].sum() / counts.sum()), ())
-  scores = _shares(detector, examples)[examples.index[valid]]
+  lines, place = np.unique(examples.index[valid], return_inverse=True)
+  scores = _shares(detector, examples.distinct.masked[lines])[place]
   threshold = choose_threshold(config.detector.threshold, examples.abnormal[valid], scores)
   return detector._replace(thresholds=(threshold,))
 
@@ -55,12 +56,11 @@ def score(
   So it ranks above texts with normal lines only, and below texts with abnormal lines only.
   """
   del config, key
-  return _shares(detector, examples)[None]
+  return _shares(detector, examples.distinct.masked)[None]
 
 
-def _shares(detector: Detector, examples: Examples) -> np.ndarray:
-  texts = examples.distinct.masked
-  return np.array([detector.shares.get(text, detector.overall) for text in texts], np.float64)
+def _shares(detector: Detector, masked: np.ndarray) -> np.ndarray:
+  return np.array([detector.shares.get(text, detector.overall) for text in masked], np.float64)
 
 
 def explain(

@@ -63,7 +63,8 @@ def fit(
   known = known.sort([rows, 'words'], descending=[True, False])
   share = known.select(pl.col('abnormal') / rows).to_series().to_numpy()
   detector = Detector(known['words'], share, ())
-  scores = _scores(detector, examples.distinct.masked)['score'].to_numpy()[examples.index[valid]]
+  lines, place = np.unique(examples.index[valid], return_inverse=True)
+  scores = _scores(detector, examples.distinct.masked[lines])['score'].to_numpy()[place]
   threshold = choose_threshold(config.detector.threshold, examples.abnormal[valid], scores)
   return detector._replace(thresholds=(threshold,))
 

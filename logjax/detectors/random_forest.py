@@ -80,7 +80,8 @@ def fit(
   weights = weights * len(weights) / weights.sum()
   model.fit(known.features, known.abnormal, sample_weight=weights)
   detector = Detector(known.terms, _forest_of(model), ())
-  scores = _probability(detector, examples)[examples.index[valid]]
+  lines, place = np.unique(examples.index[valid], return_inverse=True)
+  scores = _probability(detector, examples.distinct.masked[lines])[place]
   threshold = choose_threshold(config.detector.threshold, examples.abnormal[valid], scores)
   return detector._replace(thresholds=(threshold,))
 
@@ -112,13 +113,14 @@ def score(
 ) -> np.ndarray:
   """Returns the mean probability over the trees of each distinct line, float64 [1, U]."""
   del config, key
-  return _probability(detector, examples)[None]
+  return _probability(detector, examples.distinct.masked)[None]
 
 
-def _probability(detector: Detector, examples: Examples) -> np.ndarray:
-  texts = pl.Series(examples.distinct.masked, dtype=pl.String)
-  table = features(detector.terms, texts)
-  block = max(1, _CELLS // max(1, table.shape[1]))
+def _probability(detector: Detector, masked: np.ndarray) -> np.ndarray:
+  """Returns the probability of being abnormal of masked texts [U], float64 [U]."""
+  table = features(detector.terms, pl.Series(masked, dtype=pl.String))
+  widest = max(table.shape[1], len(detector.forest.root), 1)  # numbers for a line
+  block = max(1, _CELLS // widest)
   scores = [np.empty(0)]
   for begin in range(0, table.shape[0], block):
     dense = table[begin : begin + block].toarray().astype(np.float32)  # as scikit-learn compares

@@ -10,7 +10,7 @@ import jax
 import ml_collections
 import numpy as np
 import polars as pl
-from scipy import special
+from scipy import sparse, special
 
 from logjax.evaluation.thresholds import choose_threshold
 from logjax.examples.lines import Encoder, text_counts
@@ -77,6 +77,8 @@ def fit(
   both = valid_abnormal.any() and not valid_abnormal.all()
   grid = [config.detector.tfidf_lr.c] if config.detector.tfidf_lr.c else list(_GRID)
   grid = grid if both or len(grid) == 1 else [_DEFAULT_C]
+  lines, place = np.unique(examples.index[valid], return_inverse=True)
+  table = _features(known.terms, examples.distinct.masked[lines])
   best, best_precision = None, -1.0
   for c in grid:
     model = LogisticRegression(C=c, class_weight='balanced', max_iter=10_000)
@@ -84,12 +86,12 @@ def fit(
     detector = Detector(known.terms, model.coef_[0], float(model.intercept_[0]), c, ())
     precision = 0.0
     if both:
-      scores = _probability(detector, examples)[examples.index[valid]]
+      scores = _probability(detector, table)[place]
       precision = average_precision_score(valid_abnormal, scores)
     # C rises along the grid, so of equally good penalties the strongest is chosen.
     if precision > best_precision:
       best, best_precision = detector, precision
-  scores = _probability(best, examples)[examples.index[valid]]
+  scores = _probability(best, table)[place]
   threshold = choose_threshold(config.detector.threshold, valid_abnormal, scores)
   return best._replace(thresholds=(threshold,))
 
@@ -99,13 +101,17 @@ def score(
 ) -> np.ndarray:
   """Returns the probability of being abnormal of each distinct line, float64 [1, U]."""
   del config, key
-  return _probability(detector, examples)[None]
+  return _probability(detector, _features(detector.terms, examples.distinct.masked))[None]
 
 
-def _probability(detector: Detector, examples: Examples) -> np.ndarray:
-  texts = pl.Series(examples.distinct.masked, dtype=pl.String)
-  logit = features(detector.terms, texts) @ detector.coefficients + detector.intercept
-  return special.expit(logit)
+def _features(terms: Terms, masked: np.ndarray) -> sparse.csr_array:
+  """Returns the TF-IDF features of masked texts [U], [U, F]."""
+  return features(terms, pl.Series(masked, dtype=pl.String))
+
+
+def _probability(detector: Detector, table: sparse.csr_array) -> np.ndarray:
+  """Returns the probability of being abnormal from features [U, F], float64 [U]."""
+  return special.expit(table @ detector.coefficients + detector.intercept)
 
 
 def explain(
@@ -117,10 +123,10 @@ def explain(
 ) -> list[list[Reason]]:
   """Names the terms with the largest part in the logit, for the distinct lines `index`."""
   del config, encoder
-  texts = pl.Series(examples.distinct.masked[index], dtype=pl.String)
-  weighted = features(detector.terms, texts).multiply(detector.coefficients).tocsr()
+  table = _features(detector.terms, examples.distinct.masked[index])
+  weighted = table.multiply(detector.coefficients).tocsr()
   reasons = []
-  for row in range(len(texts)):
+  for row in range(len(index)):
     begin, end = weighted.indptr[row : row + 2]  # the entries of this row of the sparse matrix
     columns, values = weighted.indices[begin:end], weighted.data[begin:end]
     order = np.argsort(-values, kind='stable')[:_REASONS]

@@ -8,6 +8,8 @@ functions:
   encode(encoder, unencoded) -> Examples           needs no labels
   decode(encoder, distinct) -> texts
   block(config, encoder, unencoded)                the kind's own blocks of results.json
+  summary(blocks) -> text                          the same for the printed line
+  add_generated(...) -> (Examples, Split)          real examples and generated ones
   save(folder, encoder); restore(folder) -> Encoder
 """
 

@@ -7,6 +7,8 @@ tokens common to all its texts; every other token is `<*>`.
 
 Texts are parsed one after the other in Python, because each depends on all earlier ones. Only
 distinct texts are parsed, far fewer than lines. U distinct texts, N lines.
+
+Detectors of lines do not use templates. Those of sequences of templates will.
 """
 
 import dataclasses

@@ -159,6 +159,15 @@ def block(
   return {'text': text}
 
 
+def summary(blocks: dict[str, Any]) -> str:
+  """Returns the printed text about the encoded lines."""
+  text = blocks['text']
+  return (
+    f'{text["distinct"]:,} masked texts, {text["vocabulary"]:,} tokens; '
+    f'{text["cut_share"]:.2%} of lines cut to {text["length"]} tokens'
+  )
+
+
 def line_times(frame: pl.DataFrame) -> np.ndarray | None:
   """Returns the time of every line, microseconds [N]; None if a file has no times at all.
 

@@ -19,8 +19,10 @@ from logjax.seqgan.collapse import collapses
 from logjax.seqgan.fit import STAGES
 from logjax.training import hosts
 
-# The fields and groups of fields with an influence on the generated rows.
-_FIELDS = ('oversampler', 'seqgan', 'detector.autoencoder', 'seed', 'devices')
+# The fields and groups of fields with an influence on the generated rows, those of SMOTE's
+# autoencoder apart.
+_FIELDS = ('oversampler', 'seqgan', 'seed', 'devices')
+_AUTOENCODER_FIELDS = ('detector.autoencoder',)
 _PHASES = (*STAGES, 'autoencoder_smote')
 _FILE = 'generated.npz'
 
@@ -98,7 +100,8 @@ def make_generated(
     write_json(folder / 'summary.json', oversampled.summary | about)
 
   inputs = (rows, group, np.array(encoder.vocabulary.tokens), np.array(count))
-  reuse_stage(run, folder, inputs, _FIELDS, make, _PHASES)
+  fields = _FIELDS + (_AUTOENCODER_FIELDS if name == 'smote' else ())
+  reuse_stage(run, folder, inputs, fields, make, _PHASES)
 
 
 def restore_generated(folder: Path, summary: dict[str, Any]) -> Oversampled:

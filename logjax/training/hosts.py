@@ -52,6 +52,11 @@ def connect(coordinator: str | None, processes: int | None, process: int | None)
       "same --coordinator and --processes; Kubernetes needs pip install 'jax[k8s]'; "
       '--processes=1 runs this one alone'
     ) from error
+  if jax.process_count() == 1:
+    raise LogjaxError(
+      'Slurm or Kubernetes started this process as one of several, and JAX finds no other: give '
+      'all of --coordinator, --processes and --process, or --processes=1 to run this one alone'
+    )
   # From here on JAX answers SIGTERM, and passes it on to the other processes (`preempted`).
   signal.signal(signal.SIGINT, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
   counts = set(Counter(device.process_index for device in jax.devices()).values())

@@ -289,11 +289,17 @@ def test_a_damaged_file_of_a_shared_stage_is_made_again_by_what_the_message_says
   assert len(made) == 3 and (tmp_path / 'other' / 'oversampler' / 'summary.json').exists()
 
 
-def test_a_stage_takes_the_seconds_of_all_calls_that_worked_at_it(tmp_path):
+def test_a_stage_takes_the_seconds_of_all_calls_that_worked_at_it(tmp_path, monkeypatch):
+  clock = [0.0]
+  monkeypatch.setattr(time, 'monotonic', lambda: clock[0])
+
+  def wait(seconds: float) -> None:
+    clock[0] += seconds
+
   run = run_of(tmp_path / 'run')
 
   def work(folder: Path, killed: bool) -> None:
-    time.sleep(0.1)
+    wait(100.0)
     run.runtime.progress.measure('gru', epoch=0)
     if killed:
       raise KeyboardInterrupt
@@ -306,9 +312,9 @@ def test_a_stage_takes_the_seconds_of_all_calls_that_worked_at_it(tmp_path):
   for calls in (1, 2):
     with pytest.raises(KeyboardInterrupt):
       stage(run, 'detector', lambda folder: work(folder, True), lambda *_: None)
-    assert 0.1 * calls <= seconds() < 0.1 * calls + 0.09
+    assert seconds() == 100 * calls
   stage(run, 'detector', lambda folder: work(folder, False), lambda *_: None)
   took = seconds()
-  assert 0.3 <= took < 0.39 and finished(run, 'detector') == {}
-  stage(run, 'detector', pytest.fail, lambda *_: time.sleep(0.5))
+  assert took == 300 and finished(run, 'detector') == {}
+  stage(run, 'detector', pytest.fail, lambda *_: wait(500.0))
   assert seconds() == took  # restoring is no part of making

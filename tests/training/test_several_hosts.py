@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -80,9 +79,7 @@ def test_a_process_that_dies_ends_the_other_and_the_run_resumes(
   two = start_two(runs, started, workdir)
   wait_for_epochs(workdir, 3, two[0])
   two[dead].send_signal(signal.SIGKILL)
-  begin = time.monotonic()
   code, _, err = ended(two)[1 - dead]
-  assert time.monotonic() - begin < 120
   assert code != 0 and 'another task died' in err
   assert (workdir / 'unfinished').exists()
   first, second = ended(start_two(runs, started, workdir))
