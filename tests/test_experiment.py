@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from compiling import compiled_fast
 from measurements import reproducible
 
@@ -14,8 +15,10 @@ from logjax.detectors import autoencoder_gru
 from logjax.errors import LogjaxError
 from logjax.examples import lines as lines_kind
 from logjax.examples.protocol import LEAKS
+from logjax.examples.types import Data
 from logjax.oversamplers.generated import oversampler_rows
 from logjax.run import open_run, reopen_run
+from logjax.settings import resolve
 
 pytest_plugins = ['tiny_runs']
 
@@ -427,3 +430,26 @@ def test_every_detector_is_trained_evaluated_and_reported(runs, tmp_path, name):
   assert evaluated['test'] == results['test'] and (workdir / 'report.html').exists()
   if name == 'unseen':  # rows made of abnormal ones change nothing that it learns
     assert results['test']['auroc'] == results['baselines'][name]['auroc']
+
+
+def test_baselines_that_need_labels_are_left_out_without_abnormal_training_rows(tmp_path, capsys):
+  run = open_run(resolve(tiny.get_config()), tmp_path / 'run', tmp_path / 'cache')
+  encoded = encoded_of(run)
+  abnormal = encoded.examples.abnormal.copy()
+  abnormal[encoded.split.train] = False
+  data = Data(encoded.examples._replace(abnormal=abnormal), encoded.split, encoded.encoder, False)
+  scored = experiment.baseline_scores(run, data)
+  assert scored.keys() == {'majority', 'unseen', 'lookup', 'nearest'} & scored.keys()
+  assert 'unseen' in scored and 'tfidf_lr' not in scored
+  assert 'baseline tfidf_lr: left out' in capsys.readouterr().err
+
+
+def test_an_encoder_saved_before_the_log_was_noted_is_fitted_again(tmp_path):
+  config = resolve(tiny.get_config())
+  encoded_of(open_run(config, tmp_path / 'run', tmp_path / 'cache'))
+  path = tmp_path / 'run' / 'encoder' / 'encoder.json'
+  whole = path.read_text()
+  path.write_text(whole.replace('"<pad>"', '"<PAD>"'))  # as if of another log
+  (tmp_path / 'run' / 'corpus.json').unlink()
+  encoded_of(open_run(config, tmp_path / 'run', tmp_path / 'cache'))
+  assert path.read_text() == whole

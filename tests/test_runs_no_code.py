@@ -219,3 +219,11 @@ def test_an_unfinished_phase_of_pickles_is_left_out_and_runs_nothing(tmp_path, t
   assert again.restore('phase', PARAMS) is None
   again.close()
   assert len(said) == 1 and 'is damaged (' in said[0] and '\n' not in said[0]
+
+
+def test_a_missing_file_of_arrays_is_called_missing_and_an_unreadable_one_unreadable(tmp_path):
+  with pytest.raises(LogjaxError, match='is missing'):
+    load_arrays(tmp_path / 'a.npz', ['one'])
+  (tmp_path / 'b.npz').mkdir()
+  with pytest.raises(LogjaxError, match='cannot read'):
+    load_arrays(tmp_path / 'b.npz', ['one'])

@@ -13,12 +13,13 @@ from ml_collections import ConfigDict
 
 from configs import default
 from logjax import detectors, examples
+from logjax.command_line import ConfigFile
 from logjax.errors import LogjaxError
 from logjax.examples.protocol import LEAKS, protocol_of
 from logjax.examples.similarity import SIMILARITIES
 from logjax.files import write_json
 from logjax.oversamplers import table
-from logjax.run import FORMAT, claim_workdir, config_digest, read_config
+from logjax.run import FORMAT, claim_workdir, config_digest, read_config, reopen_run
 from logjax.settings import RULES, check, flatten, resolve, unflatten
 
 CONFIGS = Path(default.__file__).parent
@@ -286,7 +287,9 @@ def test_a_workdir_that_cannot_be_written_is_named(tmp_path, name):
   assert f'--workdir={tmp_path / name}' in message
 
 
-@pytest.mark.parametrize('content', [b'', b'{"seed": 0', b'[]', b'\xff\xfe', b'null'])
+@pytest.mark.parametrize(
+  'content', [b'', b'{"seed": 0', b'[]', b'\xff\xfe', b'null', b'{"format": "2"}']
+)
 def test_a_damaged_config_file_is_named(tmp_path, content):
   (tmp_path / 'config.json').write_bytes(content)
   for call in (lambda: read_config(tmp_path), lambda: claim_workdir(config_of(), tmp_path)):
@@ -300,6 +303,27 @@ def test_a_workdir_of_another_version_is_refused(tmp_path, content, age):
   (tmp_path / 'config.json').write_text(content)
   for call in (lambda: read_config(tmp_path), lambda: claim_workdir(config_of(), tmp_path)):
     assert f'{age} version' in message_of(call)
+
+
+def test_a_workdir_of_the_oracle_is_not_opened_as_a_run(tmp_path):
+  (tmp_path / 'config.json').write_text('{"format": 2, "seed": 0}')
+  assert 'configs/oracle.py' in message_of(reopen_run, tmp_path, tmp_path / 'cache')
+
+
+@pytest.mark.parametrize(
+  ('source', 'parts'),
+  [
+    ('import nonsense_module', ['ModuleNotFoundError', 'nonsense_module', 'line 1']),
+    ('def get_config():\n  return 1 / 0', ['ZeroDivisionError', 'line 2']),
+    ('def get_config():\n  return 1', ['AttributeError']),
+  ],
+)
+def test_a_config_file_that_raises_is_one_line(tmp_path, source, parts):
+  (tmp_path / 'mine.py').write_text(source)
+  with pytest.raises(ValueError) as raised:
+    ConfigFile().parse(str(tmp_path / 'mine.py'))
+  message = str(raised.value)
+  assert '\n' not in message and all(part in message for part in parts)
 
 
 def test_a_workdir_without_a_run_says_how_to_make_one(tmp_path):
