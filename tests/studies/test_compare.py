@@ -53,7 +53,7 @@ def test_the_cells_are_all_combinations_those_of_a_seed_together():
   assert len({key.folder for key in keys}) == len(keys)
 
 
-def test_a_rival_detector_is_run_without_oversampling_and_no_cell_twice():
+def test_a_plain_detector_is_run_without_oversampling_and_no_cell_twice():
   config = small_config(
     compare__detectors=('autoencoder_gru',), compare__plain_detectors=('gru', 'autoencoder_gru')
   )
